@@ -1,0 +1,108 @@
+"""Element types. One table, one row each; everything else asks the row.
+
+`INDEX` is the type of loop variables and buffer offsets. Each backend prints it as the integer its target addresses
+memory with (64 bits on a CPU, 32 in OpenCL), so it never occurs in a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["bool", "int", "uint", "float"]
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """An element type.
+
+    name: as the text form writes it.
+    kind: how the scalar operations read it.
+    bits: width of one element. Types narrower than 8 bits are stored one to a byte until a target packs them.
+    c:    spelling in C99 with <stdint.h>; empty where C has no such type.
+    opencl: spelling in OpenCL C 1.2; empty where OpenCL has none.
+    """
+
+    name: str
+    kind: Kind
+    bits: int
+    c: str
+    opencl: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that one stored element takes."""
+        return max(1, self.bits // 8)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("int", "uint")
+
+    @property
+    def numpy(self) -> npt.DTypeLike:
+        """The numpy type with the same values."""
+        return _NUMPY[self.name]
+
+    @property
+    def lowest(self) -> float | int | bool:
+        """The identity of MAX: minus infinity, or the smallest integer, or false."""
+        if self.kind == "float":
+            return float("-inf")
+        if self.kind == "bool":
+            return False
+        return 0 if self.kind == "uint" else -(1 << (self.bits - 1))
+
+
+BOOL = DType("bool", "bool", 8, "uint8_t", "uchar")
+I8 = DType("i8", "int", 8, "int8_t", "char")
+I16 = DType("i16", "int", 16, "int16_t", "short")
+I32 = DType("i32", "int", 32, "int32_t", "int")
+I64 = DType("i64", "int", 64, "int64_t", "long")
+U8 = DType("u8", "uint", 8, "uint8_t", "uchar")
+U16 = DType("u16", "uint", 16, "uint16_t", "ushort")
+U32 = DType("u32", "uint", 32, "uint32_t", "uint")
+U64 = DType("u64", "uint", 64, "uint64_t", "ulong")
+F16 = DType("f16", "float", 16, "", "half")
+BF16 = DType("bf16", "float", 16, "", "")
+F32 = DType("f32", "float", 32, "float", "float")
+F64 = DType("f64", "float", 64, "double", "double")
+INDEX = DType("index", "int", 64, "int64_t", "int")
+
+DTYPES: tuple[DType, ...] = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F16, BF16, F32, F64, INDEX)
+BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in DTYPES}
+
+_NUMPY: dict[str, npt.DTypeLike] = {
+    "bool": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "u8": np.uint8, "u16": np.uint16,
+    "u32": np.uint32, "u64": np.uint64, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64,
+    "index": np.int64,
+}  # fmt: skip
+
+
+def from_numpy(dtype: npt.DTypeLike) -> DType:
+    """The row whose numpy type is `dtype`. Raises KeyError where there is none."""
+    wanted = np.dtype(dtype)
+    for row in DTYPES:
+        if np.dtype(row.numpy) == wanted:
+            return row
+    raise KeyError(str(wanted))
+
+
+def unsigned_of_width(bits: int) -> DType:
+    """The unsigned integer of `bits` bits."""
+    return BY_NAME[f"u{bits}"]
+
+
+def signed_of_width(bits: int) -> DType:
+    """The signed integer of `bits` bits."""
+    return BY_NAME[f"i{bits}"]

@@ -1,0 +1,224 @@
+"""Scalar expressions: one language for the bodies of graph maps and for the statements of kernels.
+
+Leaves of a map are `Arg` (the element of a source at the output's index) and `Coordinate` (the output's index along an axis).
+Leaves of a kernel are `Var` (a loop variable) and `Load`. `Lit` and `Apply` occur in both. `Ramp` and `Broadcast` make
+vectors: an expression of `lanes` > 1 means that many values at once, and `Apply` works on each.
+
+Expressions are immutable and shared freely, so they are graphs, not trees: whoever walks one remembers what it has seen
+(`tgc.ir.rewrite` does). Each node keeps its hash, so using one as a key costs no walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tgc.ir import ops
+from tgc.ir.dtypes import BOOL, INDEX, DType
+from tgc.ir.ops import Op
+
+Space = Literal["global", "constant", "local", "register", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A one-dimensional run of `size` elements that a kernel reads or writes.
+
+    global, constant, image: handed over by the caller. local, register: made by an `Alloc` in the kernel.
+    """
+
+    name: str
+    dtype: DType
+    size: int
+    space: Space = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A constant."""
+
+    value: int | float | bool
+    dtype: DType
+    key: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", hash(("lit", repr(self.value), self.dtype.name)))
+
+    def __hash__(self) -> int:
+        return self.key
+
+    def __eq__(self, other: object) -> bool:
+        # repr tells 0.0 from -0.0 and makes NaN equal to itself.
+        return self is other or (isinstance(other, Lit) and self.dtype == other.dtype and repr(self.value) == repr(other.value))
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A loop variable, or a number the caller passes."""
+
+    name: str
+    dtype: DType = INDEX
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """In a map: the element of source `position` at the output's index."""
+
+    position: int
+    dtype: DType
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """In a map: the output's index along `axis`, of type INDEX."""
+
+    axis: int
+
+    @property
+    def dtype(self) -> DType:
+        return INDEX
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`buffer[index]`; a vector index loads that many elements."""
+
+    buffer: Buffer
+    index: Expr
+    key: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", hash(("load", self.buffer, self.index)))
+
+    def __hash__(self) -> int:
+        return self.key
+
+    @property
+    def dtype(self) -> DType:
+        return self.buffer.dtype
+
+    @property
+    def lanes(self) -> int:
+        return self.index.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A scalar operation on each lane. `dtype` is the result's type, which for CAST and BITCAST is the operand's choice."""
+
+    op: Op
+    args: tuple[Expr, ...]
+    dtype: DType
+    lanes: int = field(init=False, repr=False, compare=False)
+    key: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lanes", max(arg.lanes for arg in self.args))
+        object.__setattr__(self, "key", hash((self.op.name, self.args, self.dtype.name)))
+
+    def __hash__(self) -> int:
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """The vector base, base + stride, ..., of `lanes` INDEX values."""
+
+    base: Expr
+    stride: int
+    lanes: int
+
+    @property
+    def dtype(self) -> DType:
+        return self.base.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """`value` in every one of `lanes` lanes."""
+
+    value: Expr
+    lanes: int
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+
+Expr = Lit | Var | Arg | Coordinate | Load | Apply | Ramp | Broadcast
+
+
+def result_type(op: Op, args: tuple[Expr, ...]) -> DType:
+    """The type of `op` on `args`. Raises TypeError where they do not fit; CAST and BITCAST have no type of their own."""
+    if len(args) != op.arity:
+        raise TypeError(f"{op} takes {op.arity} arguments, not {len(args)}")
+    values = args[1:] if op.rule == "select" else args
+    if any(arg.dtype != values[0].dtype for arg in values):
+        raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")
+    if op.rule == "select" and args[0].dtype != BOOL:
+        raise TypeError(f"{op} chooses by {args[0].dtype}, not bool")
+    return BOOL if op.rule == "compare" else values[0].dtype
+
+
+def apply(op: Op, *args: Expr) -> Apply:
+    """`op` on `args`, typed by the operation's rule; every argument has one lane or all have the same number."""
+    return Apply(op, args, result_type(op, args))
+
+
+def cast(value: Expr, dtype: DType) -> Expr:
+    """`value` as `dtype`; itself where it is that already."""
+    return value if value.dtype == dtype else Apply(ops.CAST, (value,), dtype)
+
+
+def bitcast(value: Expr, dtype: DType) -> Expr:
+    """The bits of `value` read as `dtype`, which has the same width."""
+    return value if value.dtype == dtype else Apply(ops.BITCAST, (value,), dtype)
+
+
+def index(value: int) -> Lit:
+    """An INDEX constant."""
+    return Lit(value, INDEX)
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions directly under `expr`."""
+    match expr:
+        case Apply(args=args):
+            return args
+        case Load(index=inner) | Ramp(base=inner) | Broadcast(value=inner):
+            return (inner,)
+        case Lit() | Var() | Arg() | Coordinate():
+            return ()
+
+
+def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
+    """`expr` with its children replaced, itself where nothing changed."""
+    if all(a is b for a, b in zip(new, children(expr), strict=True)):
+        return expr
+    match expr:
+        case Apply(op, _, dtype):
+            return Apply(op, new, dtype)
+        case Load(buffer):
+            return Load(buffer, new[0])
+        case Ramp(_, stride, lanes):
+            return Ramp(new[0], stride, lanes)
+        case Broadcast(_, lanes):
+            return Broadcast(new[0], lanes)
+        case Lit() | Var() | Arg() | Coordinate():
+            return expr

@@ -1,0 +1,99 @@
+"""Walking and rewriting, once for all passes. Shared subexpressions are visited once and stay shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tgc.ir.expr import Expr, Load, children, with_children
+from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Statement, Store
+
+Rule = Callable[[Expr], Expr | None]
+
+
+def walk(*roots: Expr) -> Iterator[Expr]:
+    """Every distinct subexpression of `roots`, children before parents."""
+    done: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        expr, expanded = stack.pop()
+        if expr in done:
+            continue
+        if expanded or not children(expr):
+            done.add(expr)
+            yield expr
+        else:
+            stack.append((expr, True))
+            stack.extend((child, False) for child in reversed(children(expr)))
+
+
+def rewrite(root: Expr, rule: Rule, memo: dict[Expr, Expr] | None = None) -> Expr:
+    """`root` rebuilt from the leaves up; where `rule` answers something for a rebuilt node, that takes its place.
+
+    The rule sees each distinct node once and its answer is not rewritten again. Pass `memo` to share work between roots.
+    """
+    seen: dict[Expr, Expr] = {} if memo is None else memo
+    for expr in walk(root):
+        if expr not in seen:
+            rebuilt = with_children(expr, tuple(seen[child] for child in children(expr)))
+            answer = rule(rebuilt)
+            seen[expr] = rebuilt if answer is None else answer
+    return seen[root]
+
+
+def substitute(root: Expr, replacements: Mapping[Expr, Expr]) -> Expr:
+    """`root` with each key (usually a leaf) replaced by its value, which is not looked at again."""
+    memo: dict[Expr, Expr] = dict(replacements)
+    return rewrite(root, lambda _: None, memo)
+
+
+def expressions(statement: Statement) -> Iterator[Expr]:
+    """The root expressions of `statement`, in order: conditions, indices and values."""
+    match statement:
+        case Block(body):
+            for part in body:
+                yield from expressions(part)
+        case For(_, _, body):
+            yield from expressions(body)
+        case If(condition, body):
+            yield condition
+            yield from expressions(body)
+        case Store(_, index, value):
+            yield index
+            yield value
+        case Alloc() | Barrier():
+            return
+
+
+def map_expressions(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    """`statement` with `change` applied to each of its root expressions."""
+    match statement:
+        case Block(body):
+            return Block(tuple(map_expressions(part, change) for part in body))
+        case For(var, extent, body, kind):
+            return For(var, extent, map_expressions(body, change), kind)
+        case If(condition, body):
+            return If(change(condition), map_expressions(body, change))
+        case Store(buffer, index, value):
+            return Store(buffer, change(index), change(value))
+        case Alloc() | Barrier():
+            return statement
+
+
+def statements(statement: Statement) -> Iterator[Statement]:
+    """`statement` and every statement in it, outer before inner."""
+    yield statement
+    match statement:
+        case Block(body):
+            for part in body:
+                yield from statements(part)
+        case For(_, _, body) | If(_, body):
+            yield from statements(body)
+        case Store() | Alloc() | Barrier():
+            return
+
+
+def loads(kernel: Kernel) -> Iterator[Load]:
+    """Every distinct load of `kernel`, in the order in which it first occurs."""
+    for expr in walk(*expressions(kernel.body)):
+        if isinstance(expr, Load):
+            yield expr

@@ -1,0 +1,75 @@
+"""Targets as values. Adding a target to an existing backend is adding one row here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tgc.errors import OptionError
+
+BackendName = Literal["llvm", "c", "opencl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the compiler knows of where the kernels run.
+
+    triple, cpu, features: as LLVM names them; empty for C and OpenCL. cpu "host" is the machine that compiles.
+    vector_bits: width of one vector register; 0 where vectors do not pay. vector_registers: how many of them.
+    fma_latency: cycles until a fused multiply-add's result can be used, times how many start in one cycle: the number of
+                 independent accumulators that keep the units busy.
+    l1_bytes, l2_bytes: data caches of one core.
+    f16: whether arithmetic in half precision is native; without it half is stored and float computed.
+    lanes: work-items in a work-group, for grids; 0 on a CPU.
+    """
+
+    name: str
+    backend: BackendName
+    summary: str
+    triple: str = ""
+    cpu: str = ""
+    features: str = ""
+    vector_bits: int = 0
+    vector_registers: int = 16
+    accumulators: int = 8
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 512 << 10
+    f16: bool = False
+    lanes: int = 0
+    pointer_bits: int = 64
+
+    def vector_lanes(self, bits: int) -> int:
+        """Elements of `bits` bits in one vector register; 1 where vectors do not pay."""
+        return max(1, self.vector_bits // bits)
+
+
+X86_V2 = Target("x86-64-v2", "llvm", "x86-64 with SSE4.2", "x86_64-unknown-linux-gnu", "x86-64-v2", vector_bits=128)
+X86_V3 = Target("x86-64-v3", "llvm", "x86-64 with AVX2 and FMA", "x86_64-unknown-linux-gnu", "x86-64-v3", vector_bits=256)
+X86_V4 = Target(
+    "x86-64-v4", "llvm", "x86-64 with AVX-512", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit",
+    vector_bits=512, vector_registers=32, l2_bytes=1 << 20,
+)  # fmt: skip
+CORTEX_A75 = Target(
+    "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
+    vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10,
+)  # fmt: skip
+RISCV64 = Target("riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", vector_registers=32)
+WASM32 = Target("wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32)
+C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16)
+OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=64, lanes=64, pointer_bits=32)
+CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host")
+
+TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL)
+
+
+def find(name: str) -> Target:
+    """The target called `name`. Raises OptionError that lists the names there are."""
+    for target in TARGETS:
+        if target.name == name:
+            return target
+    raise OptionError(f"there is no target {name!r}", hint=f"choose one of {', '.join(t.name for t in TARGETS)}")
+
+
+def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int) -> Target:
+    """`target` with the machine that compiles written in for "host"; the LLVM backend knows what that is."""
+    return replace(target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers)
