@@ -1,0 +1,60 @@
+/* tgc_runtime.h - the ABI of a compiled model. C99, usable from C++. Nothing here allocates, prints or exits. */
+#ifndef TGC_RUNTIME_H
+#define TGC_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TGC_ABI_VERSION 1u
+
+typedef enum tgc_status {
+  TGC_OK = 0,
+  TGC_BAD_ARGUMENT = 1, /* a null, misaligned or unbound pointer, or an index out of range */
+  TGC_BAD_WEIGHTS = 2,  /* wrong size or hash */
+  TGC_NO_MEMORY = 3,    /* host or device memory ran out */
+  TGC_IO = 4,           /* a file could not be read */
+  TGC_DEVICE = 5,       /* the device, its driver or its compiler failed */
+  TGC_BAD_RESULT = 6    /* a self-test did not give the recorded result */
+} tgc_status;
+
+typedef enum tgc_dtype {
+  TGC_BOOL = 0, TGC_I8 = 1, TGC_I16 = 2, TGC_I32 = 3, TGC_I64 = 4, TGC_U8 = 5, TGC_U16 = 6, TGC_U32 = 7, TGC_U64 = 8,
+  TGC_F16 = 9, TGC_BF16 = 10, TGC_F32 = 11, TGC_F64 = 12
+} tgc_dtype;
+
+/* An input or output: row-major, `bytes` bytes in all. */
+typedef struct tgc_tensor {
+  const char *name;     /* as in the ONNX model */
+  const int64_t *shape; /* `rank` extents */
+  uint64_t bytes;
+  int32_t dtype; /* a tgc_dtype */
+  int32_t rank;
+} tgc_tensor;
+
+/* A compiled model: constant data and one re-entrant function. */
+typedef struct tgc_model {
+  const char *name;
+  const tgc_tensor *inputs;
+  const tgc_tensor *outputs;
+  const void *weights; /* the embedded weights; null when they are in a file of their own */
+  uint64_t weights_bytes;
+  uint64_t arena_bytes;
+  /* Runs the model once. weights: `weights_bytes` bytes; arena: `arena_bytes` bytes of scratch memory; both aligned to
+   * `alignment`. inputs, outputs: one pointer a tensor, in order, each aligned to its element. The arena may be shared with
+   * whatever does not run at the same time; its contents between calls mean nothing. */
+  int32_t (*run)(const void *weights, void *arena, const void *const *inputs, void *const *outputs);
+  uint8_t weights_sha256[32];
+  uint32_t abi_version; /* TGC_ABI_VERSION of the compiler */
+  uint32_t input_count;
+  uint32_t output_count;
+  uint32_t alignment;
+} tgc_model;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
