@@ -41,5 +41,5 @@ class ToolchainError(TgcError):
     """A compiler, linker, driver or library that is needed is missing or failed."""
 
 
-class InvalidIr(Exception):
+class InvalidIrError(Exception):
     """A defect in tgc itself: a pass wrote IR that breaks an invariant. Exit status 3."""

@@ -53,8 +53,13 @@ CORTEX_A75 = Target(
     "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
     vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10,
 )  # fmt: skip
-RISCV64 = Target("riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", vector_registers=32)
-WASM32 = Target("wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32)
+RISCV64 = Target(
+    "riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu",
+    "generic-rv64", "+m,+a,+f,+d,+c", vector_registers=32
+)  # fmt: skip
+WASM32 = Target(
+    "wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32
+)  # fmt: skip
 C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16)
 OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=64, lanes=64, pointer_bits=32)
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host")

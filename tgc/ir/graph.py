@@ -392,19 +392,24 @@ class GraphBuilder:
                 return self.map(expr, *srcs, shape=shape)
             case Reduce(op, _, axes):
                 return self.reduce(op, srcs[0], axes)
-            case Reshape(_, shape):
-                return self.reshape(srcs[0], shape)
-            case Permute(_, order):
-                return self.permute(srcs[0], order)
-            case Expand(_, shape):
-                return self.expand(srcs[0], shape)
-            case Slice(_, starts, steps, shape):
-                return self.slice(srcs[0], starts, steps, shape)
-            case Pad(_, low, high, value):
-                return self.pad(srcs[0], low, high, value)
-            case Window(_, axis, size, stride, dilation):
-                return self.window(srcs[0], axis, size, stride, dilation)
             case Gather(_, _, shape):
                 return self.gather(srcs[0], srcs[1:], shape)
             case Concat(_, axis):
                 return self.concat(srcs, axis)
+            case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
+                return self._rebuild_view(node, srcs[0])
+
+    def _rebuild_view(self, node: View, source: Node) -> Node:
+        match node:
+            case Reshape(_, shape):
+                return self.reshape(source, shape)
+            case Permute(_, order):
+                return self.permute(source, order)
+            case Expand(_, shape):
+                return self.expand(source, shape)
+            case Slice(_, starts, steps, shape):
+                return self.slice(source, starts, steps, shape)
+            case Pad(_, low, high, value):
+                return self.pad(source, low, high, value)
+            case Window(_, axis, size, stride, dilation):
+                return self.window(source, axis, size, stride, dilation)

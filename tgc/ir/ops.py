@@ -46,10 +46,21 @@ class Op:
 
 ADD = Op("ADD", 2, "same", "a + b; integers wrap", "{0} + {1}", "{0} + {1}", "fadd", "add", "add", True)
 MUL = Op("MUL", 2, "same", "a * b; integers wrap; on bool: and", "{0} * {1}", "{0} * {1}", "fmul", "mul", "mul", True)
-DIV = Op("DIV", 2, "same", "a / b; integers truncate toward zero, and b != 0 is the caller's duty", "{0} / {1}", "{0} / {1}", "fdiv", "sdiv", "udiv")
-MAX = Op("MAX", 2, "same", "the larger; a NaN on either side gives NaN; on bool: or", "{0} > {1} ? {0} : {1}", "max({0}, {1})", "maximum", "smax", "umax", True)
-LT = Op("LT", 2, "compare", "a < b; false when either is NaN", "{0} < {1}", "{0} < {1}", "fcmp_ordered:<", "icmp_signed:<", "icmp_unsigned:<")
-EQ = Op("EQ", 2, "compare", "a == b; false when either is NaN", "{0} == {1}", "{0} == {1}", "fcmp_ordered:==", "icmp_signed:==", "icmp_unsigned:==", True)
+DIV = Op(
+    "DIV", 2, "same", "a / b; integers truncate toward zero, and b != 0 is the caller's duty",
+    "{0} / {1}", "{0} / {1}", "fdiv", "sdiv", "udiv"
+)  # fmt: skip
+MAX = Op(
+    "MAX", 2, "same", "the larger; a NaN on either side gives NaN; on bool: or",
+    "{0} > {1} ? {0} : {1}", "max({0}, {1})", "maximum", "smax", "umax", True
+)  # fmt: skip
+LT = Op(
+    "LT", 2, "compare", "a < b; false when either is NaN", "{0} < {1}", "{0} < {1}", "fcmp_ordered:<", "icmp_signed:<", "icmp_unsigned:<"
+)  # fmt: skip
+EQ = Op(
+    "EQ", 2, "compare", "a == b; false when either is NaN",
+    "{0} == {1}", "{0} == {1}", "fcmp_ordered:==", "icmp_signed:==", "icmp_unsigned:==", True
+)  # fmt: skip
 WHERE = Op("WHERE", 3, "select", "a ? b : c", "{0} ? {1} : {2}", "{0} ? {1} : {2}", "select", "select", "select")
 CAST = Op("CAST", 1, "target", "the value in another type; float to integer truncates toward zero", "", "", "", "", "")
 EXP2 = Op("EXP2", 1, "same", "2 to the a", "exp2{f}({0})", "exp2({0})", "llvm.exp2", "", "")
@@ -60,7 +71,10 @@ AND = Op("AND", 2, "same", "bitwise and", "{0} & {1}", "{0} & {1}", "", "and_", 
 OR = Op("OR", 2, "same", "bitwise or", "{0} | {1}", "{0} | {1}", "", "or_", "or_", True, True)
 XOR = Op("XOR", 2, "same", "bitwise exclusive or", "{0} ^ {1}", "{0} ^ {1}", "", "xor", "xor", True, True)
 SHL = Op("SHL", 2, "same", "a shifted left by b, 0 <= b < bits", "{0} << {1}", "{0} << {1}", "", "shl", "shl", False, True)
-SHR = Op("SHR", 2, "same", "a shifted right by b, 0 <= b < bits; the sign is kept on signed types", "{0} >> {1}", "{0} >> {1}", "", "ashr", "lshr", False, True)
+SHR = Op(
+    "SHR", 2, "same", "a shifted right by b, 0 <= b < bits; the sign is kept on signed types",
+    "{0} >> {1}", "{0} >> {1}", "", "ashr", "lshr", False, True
+)  # fmt: skip
 BITCAST = Op("BITCAST", 1, "target", "the same bits in another type of the same width", "", "", "", "", "", False, True)
 
 OPS: tuple[Op, ...] = (ADD, MUL, DIV, MAX, LT, EQ, WHERE, CAST, EXP2, LOG2, SIN, SQRT, AND, OR, XOR, SHL, SHR, BITCAST)
@@ -70,10 +84,10 @@ REDUCE_OPS: tuple[Op, ...] = (ADD, MUL, MAX)
 
 def _divide(a: Array, b: Array) -> Array:
     if np.issubdtype(np.result_type(a, b), np.integer):
-        quotient = np.floor_divide(a, b)  # type: ignore[call-overload]
+        quotient = np.floor_divide(a, b)
         inexact = quotient * b != a
         return np.asarray(quotient + (inexact & ((a < 0) != (b < 0))))  # type: ignore[operator]
-    return np.asarray(np.divide(a, b))  # type: ignore[call-overload]
+    return np.asarray(np.divide(a, b))
 
 
 NUMPY: dict[str, Callable[..., Array]] = {
