@@ -1,0 +1,46 @@
+"""Values known while compiling: shape arithmetic, axes, scales and other small tensors that no input reaches.
+
+Folding of whole weight-only subgraphs is a pass of its own; here only what the importer must know to go on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.ir.graph import Constant, GraphBuilder, Input, Node, postorder, sources
+from tgc.ir.interpret import evaluate
+
+Array = npt.NDArray[np.generic]
+SMALL = 4096
+"""Elements of the largest tensor that is folded on sight."""
+
+
+def inputs_of(node: Node) -> tuple[Input, ...]:
+    """The model's inputs that `node` depends on."""
+    return tuple(n for n in postorder((node,)) if isinstance(n, Input))
+
+
+def fold(node: Node) -> Array | None:
+    """The value of `node`; None where it depends on an input."""
+    if isinstance(node, Constant):
+        return node.data
+    return None if inputs_of(node) else evaluate(node)
+
+
+def fold_small(graph: GraphBuilder, node: Node) -> Node:
+    """`node` as a constant where it is made of constants through small tensors only; else itself.
+
+    The importer calls this on each result, so what lies between `node` and its constants is never deep.
+    """
+    pending, seen = [node], {id(node)}
+    while pending:
+        current = pending.pop()
+        if isinstance(current, Constant):
+            continue
+        if isinstance(current, Input) or int(np.prod(current.shape, dtype=object)) > SMALL:
+            return node
+        fresh = [s for s in sources(current) if id(s) not in seen]
+        seen.update(id(s) for s in fresh)
+        pending.extend(fresh)
+    return node if isinstance(node, Constant) else graph.constant(evaluate(node))
