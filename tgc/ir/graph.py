@@ -8,7 +8,7 @@ A view is a rule `output index -> input index (+ guard)`; `tgc.ir.views` holds t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -254,7 +254,10 @@ class Graph:
         return list(postorder(tuple(node for _, node in self.outputs), self.inputs))
 
 
-def postorder(roots: tuple[Node, ...], first: tuple[Node, ...] = ()) -> Iterator[Node]:
+Reads = Callable[[Node], tuple[Node, ...]]
+
+
+def postorder(roots: tuple[Node, ...], first: tuple[Node, ...] = (), reads: Reads = sources) -> Iterator[Node]:
     """Every node that `roots` depend on, sources before users, `first` before all; without recursion, for deep graphs."""
     done: set[int] = set()
     for root in (*first, *roots):
@@ -268,7 +271,7 @@ def postorder(roots: tuple[Node, ...], first: tuple[Node, ...] = ()) -> Iterator
                 yield node
                 continue
             stack.append((node, True))
-            stack.extend((source, False) for source in reversed(sources(node)) if id(source) not in done)
+            stack.extend((source, False) for source in reversed(reads(node)) if id(source) not in done)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,215 @@
+"""The meaning of the graph, in numpy.
+
+Sums and products of floats are accumulated in a wider type than they are stored in, f16 and bf16 in f32, f32 in f64, and
+rounded once at the end. `reduce(ADD, map(p * q))` is a contraction: its products are formed and summed in that wider type
+as a matrix product, and never all held at once, so a whole network runs in seconds. A compiled kernel sums in another order
+and rounds oftener; it is compared with a tolerance. Integers wrap, so there the order means nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.ir import meaning, ops
+from tgc.ir.contract import contract
+from tgc.ir.dtypes import F32, F64, INDEX, DType
+from tgc.ir.expr import Apply, Arg, Coordinate, Expr, Lit, children
+from tgc.ir.graph import (
+    Concat,
+    Constant,
+    Expand,
+    Gather,
+    Graph,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Shape,
+    Slice,
+    View,
+    Window,
+    postorder,
+    sources,
+)
+from tgc.ir.rewrite import walk
+
+Array = npt.NDArray[np.generic]
+
+
+def run_graph(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The graph's outputs for its `inputs`, both by name. Raises ValueError where an input is missing or of another type or shape."""
+    known: dict[Node, Array] = {node: _checked(node, inputs) for node in graph.inputs}
+    results = _run(tuple(node for _, node in graph.outputs), known)
+    return {name: np.array(value, order="C") for (name, _), value in zip(graph.outputs, results, strict=True)}
+
+
+def evaluate(node: Node, values: Mapping[Node, Array] | None = None) -> Array:
+    """The value of `node`, given those of some nodes that it depends on. Raises ValueError where it needs an input that is not given."""
+    return np.array(_run((node,), {} if values is None else values)[0], order="C")
+
+
+def accumulator(dtype: DType) -> DType:
+    """The type in which the interpreter sums or multiplies up elements of `dtype`."""
+    return dtype if not dtype.is_float else F32 if dtype.bits < 32 else F64
+
+
+def _checked(node: Input, inputs: Mapping[str, Array]) -> Array:
+    if node.name not in inputs:
+        raise ValueError(f"input {node.name!r} is missing")
+    value = np.asarray(inputs[node.name])
+    if value.shape != node.shape or value.dtype != np.dtype(node.dtype.numpy):
+        raise ValueError(f"input {node.name!r} is {value.dtype}{list(value.shape)}, not {node.dtype}{list(node.shape)}")
+    return value
+
+
+def _run(roots: tuple[Node, ...], known: Mapping[Node, Array]) -> list[Array]:
+    """The values of `roots`; what no later node reads is let go at once."""
+    order = list(postorder(roots, reads=lambda node: () if node in known else _reads(node)))
+    uses = Counter(source for node in order if node not in known for source in _reads(node))
+    uses.update(roots)
+    values: dict[Node, Array] = {}
+    for node in order:
+        if node in known:
+            values[node] = known[node]
+            continue
+        values[node] = _value(node, [values[source] for source in _reads(node)])
+        for source in _reads(node):
+            uses[source] -= 1
+            if not uses[source]:
+                del values[source]
+    return [values[root] for root in roots]
+
+
+def _reads(node: Node) -> tuple[Node, ...]:
+    """The nodes whose values `_value` needs: a contraction reads through its map."""
+    product = _product(node)
+    return product.sources if product is not None else sources(node)
+
+
+def _product(node: Node) -> Map | None:
+    """The map of a contraction, `reduce(ADD, map(p * q))`."""
+    if isinstance(node, Reduce) and node.op == ops.ADD and isinstance(node.source, Map):
+        expr = node.source.expr
+        if isinstance(expr, Apply) and expr.op == ops.MUL and node.dtype.kind != "bool":
+            return node.source
+    return None
+
+
+def _value(node: Node, values: list[Array]) -> Array:
+    match node:
+        case Input(name):
+            raise ValueError(f"input {name!r} is missing")
+        case Constant(data):
+            return data
+        case Map(expr, _, shape):
+            return np.broadcast_to(_map([expr], values, shape)[0], shape)
+        case Reduce():
+            return _reduce(node, values)
+        case Gather(_, _, shape):
+            return _gather(values[0], values[1:], shape)
+        case Concat(_, axis):
+            return np.concatenate(values, axis=axis)
+        case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
+            return _view(node, values[0])
+
+
+def _thin(value: Array, keep: tuple[int, ...] = ()) -> Array:
+    """`value` with axes along which it repeats itself cut to extent 1, so that work on it is done once; not those in `keep`."""
+    axes = enumerate(zip(value.shape, value.strides, strict=True))
+    return value[tuple(slice(0, 1) if size > 1 and stride == 0 and axis not in keep else slice(None) for axis, (size, stride) in axes)]
+
+
+def _map(roots: list[Expr], values: list[Array], shape: Shape) -> list[Array]:
+    """The expressions over the sources' values, each broadcastable to `shape` and of its rank."""
+    thin = [_thin(value) for value in values]
+    order = list(walk(*roots))
+    uses = Counter(child for expr in order for child in children(expr))
+    uses.update(roots)
+    done: dict[Expr, Array] = {}
+    for expr in order:
+        done[expr] = _expression(expr, [done[child] for child in children(expr)], thin, shape)
+        for child in children(expr):
+            uses[child] -= 1
+            if not uses[child]:
+                del done[child]
+    return [done[root] for root in roots]
+
+
+def _expression(expr: Expr, args: list[Array], values: list[Array], shape: Shape) -> Array:
+    match expr:
+        case Arg(position):
+            return values[position]
+        case Coordinate(axis):
+            along = [1] * len(shape)
+            along[axis] = shape[axis]
+            return np.arange(shape[axis], dtype=INDEX.numpy).reshape(along)
+        case Lit():
+            return meaning.literal(expr).reshape((1,) * len(shape))
+        case Apply(op, _, dtype):
+            return meaning.apply(op, dtype, args)
+        case _:
+            raise ValueError(f"a map holds no {type(expr).__name__}")
+
+
+def _reduce(node: Reduce, values: list[Array]) -> Array:
+    wide = accumulator(node.dtype)
+    product = _product(node)
+    if product is not None and isinstance(product.expr, Apply):
+        left, right = _map(list(product.expr.args), values, product.shape)
+        summed = contract(left, right, product.shape, node.axes, wide)
+        return np.broadcast_to(meaning.cast(summed, node.dtype), node.shape)
+    with np.errstate(all="ignore"):
+        match node.op.name:
+            case "ADD":
+                total = np.add.reduce(values[0], axis=node.axes, keepdims=True, dtype=wide.numpy)
+            case "MUL":
+                total = np.multiply.reduce(values[0], axis=node.axes, keepdims=True, dtype=wide.numpy)
+            case _:
+                lowest = meaning.literal(Lit(node.dtype.lowest, node.dtype))[()]
+                total = np.maximum.reduce(values[0], axis=node.axes, keepdims=True, initial=lowest)
+    return meaning.cast(np.asarray(total), node.dtype)
+
+
+def _view(node: View, value: Array) -> Array:
+    match node:
+        case Reshape(_, shape):
+            return np.reshape(value, shape)
+        case Permute(_, order):
+            return np.transpose(value, order)
+        case Expand(_, shape):
+            return np.broadcast_to(value, shape)
+        case Slice(_, starts, steps, shape):
+            return value[tuple(map(_range, starts, steps, shape))]
+        case Pad(_, low, high, fill):
+            return _pad(value, low, high, fill, node.shape)
+        case Window(_, axis, size, stride, dilation):
+            whole = np.lib.stride_tricks.sliding_window_view(value, (size - 1) * dilation + 1, axis)
+            strided = whole[tuple(slice(None, None, stride if at == axis else None) for at in range(value.ndim))]
+            return strided[..., ::dilation]
+
+
+def _range(start: int, step: int, extent: int) -> slice:
+    stop = start + step * extent
+    return slice(0, 0) if extent == 0 else slice(start, None if stop < 0 else stop, step)
+
+
+def _pad(value: Array, low: Shape, high: Shape, fill: Lit, shape: Shape) -> Array:
+    padded = tuple(axis for axis in range(len(shape)) if low[axis] or high[axis])
+    thin = _thin(value, keep=padded)
+    outer = tuple(a + size + b for a, size, b in zip(low, thin.shape, high, strict=True))
+    out = np.full(outer, meaning.literal(fill), dtype=value.dtype)
+    out[tuple(slice(a, a + size) for a, size in zip(low, thin.shape, strict=True))] = thin
+    return np.broadcast_to(out, shape)
+
+
+def _gather(source: Array, coordinates: list[Array], shape: Shape) -> Array:
+    where = [np.clip(_thin(c), 0, max(size - 1, 0)).astype(np.intp) for c, size in zip(coordinates, source.shape, strict=True)]
+    picked: Array = source[tuple(where)]
+    return np.broadcast_to(picked, shape)
