@@ -1,0 +1,59 @@
+"""The meaning of a program: its calls in order over real bytes, so that a fault in the memory plan gives wrong numbers here too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.errors import InvalidIrError
+from tgc.ir.interpret_kernel import run_kernel
+from tgc.ir.program import Call, Program, Storage, Tensor
+
+Array = npt.NDArray[np.generic]
+
+POISON = 0xFF
+"""What memory holds before it is written: every float made of such bytes is a NaN."""
+
+
+def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The program's outputs for `inputs`, by the names in the model. Raises ValueError where an input is missing or does not fit."""
+    arena = np.full(program.arena_bytes, POISON, np.uint8)
+    memory = {storage.name: _memory(storage, program, arena) for storage in program.storages}
+    for tensor in program.inputs:
+        memory[tensor.storage][:] = _checked(tensor, inputs).reshape(-1)
+    for call in program.calls:
+        _run_call(program, call, memory)
+    return {tensor.name: memory[tensor.storage].reshape(tensor.shape).copy() for tensor in program.outputs}
+
+
+def _memory(storage: Storage, program: Program, arena: npt.NDArray[np.uint8]) -> Array:
+    match storage.role:
+        case "input" | "output":
+            data = np.full(storage.bytes, POISON, np.uint8)
+        case "weight":
+            data = program.weights[storage.offset : storage.offset + storage.bytes]
+        case "arena":
+            data = arena[storage.offset : storage.offset + storage.bytes]
+    if data.size != storage.bytes:
+        raise InvalidIrError(f"storage {storage.name} does not fit where it lies")
+    return data.view(storage.dtype.numpy)
+
+
+def _checked(tensor: Tensor, inputs: Mapping[str, Array]) -> Array:
+    if tensor.name not in inputs:
+        raise ValueError(f"input {tensor.name!r} is missing")
+    value = np.asarray(inputs[tensor.name])
+    if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.numpy):
+        raise ValueError(f"input {tensor.name!r} is {value.dtype}{list(value.shape)}, not {tensor.dtype}{list(tensor.shape)}")
+    return value
+
+
+def _run_call(program: Program, call: Call, memory: Mapping[str, Array]) -> None:
+    kernel = program.kernel(call.kernel)
+    buffers = {
+        parameter.buffer.name: memory[argument.storage][argument.start :]
+        for parameter, argument in zip(kernel.parameters, call.arguments, strict=True)
+    }
+    run_kernel(kernel, buffers)
