@@ -1,0 +1,1 @@
+"""The printer that C99 and OpenCL C share. What differs between them is a `Dialect`, which is data."""
