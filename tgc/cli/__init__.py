@@ -1,0 +1,73 @@
+"""The command line. Exit status: 0 done, 1 the input or the result is at fault, 2 wrong usage, 3 a defect in tgc."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+import tgc
+from tgc.cli.arguments import State
+from tgc.cli.bench import bench
+from tgc.cli.build import compile_command
+from tgc.cli.listings import ops, passes, targets
+from tgc.cli.opt import opt
+from tgc.cli.run import run
+from tgc.cli.verify import verify
+from tgc.errors import TgcError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(tgc.__version__, prog_name="tgc")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (also: TGC_DEBUG=1).")
+@click.pass_obj
+def group(state: State, debug: bool) -> None:
+    """Compiles ONNX models, ahead of time, to standalone C, OpenCL and object code.
+
+    \b
+    Example:
+      tgc compile model.onnx --target c -o out
+      tgc verify model.onnx --target c
+    """
+    state.debug = state.debug or debug
+
+
+for command in (compile_command, run, verify, bench, opt, ops, passes, targets):
+    group.add_command(command)
+
+
+def main() -> None:
+    """What the `tgc` command runs."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit status; messages go to standard error."""
+    state = State(debug=bool(os.environ.get("TGC_DEBUG")))
+    try:
+        result = group.main(arguments, prog_name="tgc", standalone_mode=False, obj=state)
+        return result if isinstance(result, int) else 0
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except TgcError as error:
+        _explain(f"tgc: {error}", state)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keep the interpreter from failing again at exit
+        return 1
+    except Exception as error:
+        _explain(f"tgc: internal error: {type(error).__name__}: {error}\n  hint: this is a defect in tgc; please report it with "
+                 "the output of the same command under `tgc --debug`", state)  # fmt: skip
+        return 3
+
+
+def _explain(message: str, state: State) -> None:
+    if state.debug:
+        traceback.print_exc()
+    click.echo(message, err=True)

@@ -1,0 +1,106 @@
+"""Flags that several commands share, and what their values look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tgc.targets import TARGETS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+MODEL = click.Path(path_type=Path)
+
+
+@dataclass(slots=True)
+class State:
+    """What the group hands to its commands."""
+
+    debug: bool = False
+
+
+def _pair(form: str, read: Callable[[str], object]) -> Callable[[str], tuple[str, object]]:
+    """Reads NAME=VALUE, split at the last "=", for names may hold one; `read` makes the value. `form` shows what is expected."""
+
+    def convert(text: str) -> tuple[str, object]:
+        key, separator, value = text.rpartition("=")
+        try:
+            if separator and key:
+                return key, read(value)
+        except ValueError:
+            pass
+        raise click.BadParameter(f"{text!r} is not of the form {form}")
+
+    return convert
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(part) for part in text.lower().split("x")) if text else ()
+    if min(sizes, default=0) < 0:
+        raise ValueError(text)
+    return sizes
+
+
+def _size(text: str) -> int:
+    if (size := int(text)) < 0:
+        raise ValueError(text)
+    return size
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = text.split(":")
+    if float(low) >= float(high):
+        raise ValueError(text)
+    return float(low), float(high)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: str) -> Callable[[Command], Command]:
+    """A flag that may be given often, each time as NAME=VALUE."""
+    return click.option(flag, name, type=_pair(form, read), metavar=form, multiple=True, help=text)
+
+
+def compiling(command: Command) -> Command:
+    """--target, --dim, --shape, --name, --weights."""
+    names = ", ".join(target.name for target in TARGETS)
+    return _with(
+        click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
+        pairs("--dim", "dims", "NAME=SIZE", _size, "Pin a symbolic dimension."),
+        pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
+        click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),
+        click.option("--weights", type=click.Choice(["file", "embed"]), default="file", show_default=True,
+                     help="Weights in a file beside the program, or inside it."),
+    )(command)  # fmt: skip
+
+
+def feeding(command: Command) -> Command:
+    """--seed, --range."""
+    return _with(
+        click.option("--seed", default=0, show_default=True, help="Seed of random inputs."),
+        pairs("--range", "ranges", "INPUT=LOW:HIGH", _range, "Draw this input uniformly from a range."),
+    )(command)
+
+
+input_option = pairs("--input", "files", "INPUT=FILE", Path, "Read an input from a .npy or .pb file; the others are random.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+
+
+def mapping(given: Sequence[tuple[str, Any]], flag: str) -> dict[str, Any]:
+    """The pairs as a dictionary. A name given twice is a usage error."""
+    result = dict(given)
+    if len(result) != len(given):
+        names = [key for key, _ in given]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise click.UsageError(f"{flag} names {twice!r} twice")
+    return result

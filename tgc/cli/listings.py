@@ -1,0 +1,85 @@
+"""tgc ops, tgc passes, tgc targets: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from tgc.cli.arguments import json_option
+from tgc.cli.output import print_json, print_table
+
+
+@click.command()
+@click.option("--scalar", is_flag=True, help="The scalar operations that a backend prints, instead of ONNX operators.")
+@json_option
+def ops(scalar: bool, as_json: bool) -> None:
+    """List the ONNX operators that tgc lowers, with the opsets in which their versions begin.
+
+    \b
+    Example:
+      tgc ops
+      tgc ops --scalar
+    """
+    if scalar:
+        _scalar(as_json)
+        return
+    rows = list(_lowered())
+    if as_json:
+        print_json([{"operator": name, "domain": domain, "since": list(since)} for domain, name, since in rows])
+        return
+    cells = [(name, domain or "ai.onnx", ", ".join(map(str, since))) for domain, name, since in rows]
+    print_table(("operator", "domain", "since opset"), cells)
+
+
+def _lowered() -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    from tgc.frontend_onnx.registry import standard_registry
+
+    table = standard_registry()
+    for domain, name in dict.fromkeys((lowering.domain, lowering.op_type) for lowering in table):
+        yield domain, name, table.versions(domain, name)
+
+
+def _scalar(as_json: bool) -> None:
+    from tgc.ir.ops import OPS
+
+    if as_json:
+        print_json([{"operation": op.name, "arguments": op.arity, "meaning": op.meaning, "bits_only": op.bits_only} for op in OPS])
+        return
+    print_table(("operation", "arguments", "meaning"), [(op.name, str(op.arity), op.meaning) for op in OPS], right=(1,))
+
+
+@click.command()
+@json_option
+def passes(as_json: bool) -> None:
+    """List the passes in the order in which they run.
+
+    \b
+    Example:
+      tgc passes
+    """
+    from tgc.passes import PASSES
+
+    rows = [(p.name, (p.run.__doc__ or "").strip().split("\n")[0]) for p in PASSES]
+    if as_json:
+        print_json([{"name": name, "what": what} for name, what in rows])
+        return
+    print_table(("pass", "what it does"), rows)
+
+
+@click.command()
+@json_option
+def targets(as_json: bool) -> None:
+    """List the targets that a model can be compiled for.
+
+    \b
+    Example:
+      tgc targets --json
+    """
+    from tgc.targets import TARGETS
+
+    if as_json:
+        print_json([asdict(target) for target in TARGETS])
+        return
+    print_table(("target", "backend", "what it is"), [(t.name, t.backend, t.summary) for t in TARGETS])

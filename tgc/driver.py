@@ -1,0 +1,137 @@
+"""The pipeline, from an ONNX model to an artifact. The only module that sees every layer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tgc import targets
+from tgc.artifact import Artifact
+from tgc.backends.options import EmitOptions
+from tgc.errors import OptionError
+from tgc.ir.graph import Graph
+from tgc.ir.program import Program
+from tgc.targets import Target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["Artifact", "compile", "emit", "import_graph", "resolve"]
+
+Watch = Callable[[str], None]
+
+
+def compile(
+    model: str | Path | ModelProto,
+    target: str | Target = "cpu",
+    output: str | Path | None = None,
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    name: str | None = None,
+    weights: str = "file",
+    check_passes: bool = False,
+    watch: Watch | None = None,
+) -> Artifact:
+    """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
+
+    dims pins symbolic dimensions, shapes whole inputs, by name. name: a C identifier that prefixes the exported symbols, by
+    default the file's. weights: "file" beside the program, or "embed". check_passes: compare every pass with the
+    interpreter. watch: called with the name of each step as it begins. Raises TgcError; then nothing was written.
+    """
+    from tgc.passes import compile_graph
+
+    options = _emit_options(weights)
+    chosen = resolve(target)
+    clock = _Clock(watch)
+    with clock.step("import"):
+        graph = import_graph(model, dims or {}, shapes or {}, name)
+    with clock.step("passes"):
+        program = compile_graph(graph, chosen, check=check_passes)
+    with clock.step("emit"):
+        files = emit(program, chosen, options)
+    artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times))
+    if output is not None:
+        artifact.write(output)
+    return artifact
+
+
+def import_graph(
+    model: str | Path | ModelProto, dims: Mapping[str, int], shapes: Mapping[str, Sequence[int]], name: str | None = None
+) -> Graph:
+    """The model as a graph whose name is a C identifier."""
+    from tgc.frontend_onnx import import_model
+
+    graph = import_model(model, dims=dims, shapes={key: tuple(int(size) for size in shape) for key, shape in shapes.items()})
+    return replace(graph, name=_program_name(model, graph, name))
+
+
+def resolve(target: str | Target) -> Target:
+    """The target called `target`, with this machine written in where it says "host"."""
+    chosen = targets.find(target) if isinstance(target, str) else target
+    if chosen.cpu != "host":
+        return chosen
+    from tgc.backends.llvm import host_target
+
+    return host_target(chosen)
+
+
+def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
+    """The files of the artifact, by name."""
+    match target.backend:
+        case "llvm":
+            from tgc.backends import llvm
+
+            return llvm.emit(program, target, options)
+        case "c":
+            from tgc.backends import c
+
+            return c.emit(program, target, options)
+        case "opencl":
+            from tgc.backends import opencl
+
+            return opencl.emit(program, target, options)
+
+
+def _emit_options(weights: str) -> EmitOptions:
+    match weights:
+        case "file" | "embed":
+            return EmitOptions(weights)
+        case _:
+            raise OptionError(f"weights cannot go to {weights!r}", hint='choose "file" or "embed"')
+
+
+def _program_name(model: str | Path | ModelProto, graph: Graph, name: str | None) -> str:
+    """`name` if given, else the file's name (its folder's where that is only "model"), else the graph's, as a C identifier."""
+    if name is not None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise OptionError(f"{name!r} is not a C identifier", where="--name", hint="letters, digits and _, not starting with a digit")
+        return name
+    if isinstance(model, (str, Path)):
+        path = Path(model)
+        text = path.absolute().parent.name if path.stem == "model" else path.stem
+    else:
+        text = graph.name
+    cleaned = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_")
+    return cleaned if cleaned[:1].isalpha() else f"model_{cleaned}".rstrip("_")
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Times the steps, and tells `watch` of each."""
+
+    watch: Watch | None
+    times: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self.watch:
+            self.watch(name)
+        start = time.perf_counter()
+        yield
+        self.times.append((name, time.perf_counter() - start))

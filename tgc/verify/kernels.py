@@ -1,0 +1,204 @@
+"""Each kernel alone: the compiled one against the interpreter, on the values that the compiled program really hands it.
+
+Every call becomes a program of its own, compiled by the same backend. It runs after those before it, on their results, so a
+fault shows at the kernel that has it and is not carried on. What a kernel writes is filled beforehand by a copy, so that
+parts of a buffer that other calls write (a concat, a halo) are compared too.
+
+The interpreter is slow. A kernel with more than `budget` steps is interpreted for some iterations of its outer loops,
+spread evenly, where these are independent of each other; where they are not, it is reported as left out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.artifact import Artifact
+from tgc.backends.options import EmitOptions
+from tgc.driver import emit
+from tgc.ir import ops
+from tgc.ir.expr import Buffer, Expr, Load, Var, apply, index
+from tgc.ir.interpret import run_kernel
+from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Parameter, Statement, Store
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
+from tgc.run import load
+from tgc.verify.compare import Difference, Tolerance, compare
+
+Array = npt.NDArray[np.generic]
+Watch = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """One call. share: part of the kernel's work that was interpreted, 0 where it was left out and `worst` is None."""
+
+    call: int
+    kernel: str
+    origins: tuple[str, ...]
+    share: float
+    worst: Difference | None
+
+    @property
+    def passed(self) -> bool:
+        return self.worst is None or self.worst.passed
+
+
+def verify_kernels(
+    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 200_000, watch: Watch | None = None
+) -> list[KernelReport]:
+    """One report for each call of `artifact`, in order, with the model's `inputs`."""
+    program = artifact.program
+    memory = _memory(program, inputs)
+    reports = []
+    for number, call in enumerate(program.calls):
+        if watch:
+            watch(f"kernel {number + 1} of {len(program.calls)}, {call.kernel}")
+        kernel = program.kernel(call.kernel)
+        windows = _windows(kernel, call, memory)
+        sampled, share = sample(kernel, budget)
+        expected = {name: data.copy() for name, data in windows.items()}
+        if sampled is not None:
+            run_kernel(sampled, expected)
+        before = {p.buffer.name: windows[p.buffer.name].copy() for p in kernel.parameters if p.access != "read"}
+        _run_compiled(artifact, kernel, windows)
+        worst = None if sampled is None else _worst(windows, expected, before, share, tolerance)
+        reports.append(KernelReport(number, call.kernel, call.origins, share, worst))
+    return reports
+
+
+def _memory(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """One array for each storage, none shared: inputs and weights filled, the rest zero."""
+    memory: dict[str, Array] = {s.name: np.zeros(s.size, s.dtype.numpy) for s in program.storages}
+    for storage in program.storages:
+        if storage.role == "weight":
+            memory[storage.name] = program.weights[storage.offset : storage.offset + storage.bytes].view(storage.dtype.numpy)
+    for tensor in program.inputs:
+        memory[tensor.storage][:] = np.ascontiguousarray(inputs[tensor.name]).reshape(-1)
+    return memory
+
+
+def _windows(kernel: Kernel, call: Call, memory: Mapping[str, Array]) -> dict[str, Array]:
+    """The part of memory that each parameter of this call sees; a view, so writing to it writes to memory."""
+    return {
+        parameter.buffer.name: memory[argument.storage][argument.start : argument.start + parameter.buffer.size]
+        for parameter, argument in zip(kernel.parameters, call.arguments, strict=True)
+    }
+
+
+def _worst(
+    windows: Mapping[str, Array], expected: Mapping[str, Array], before: Mapping[str, Array], share: float, tolerance: Tolerance
+) -> Difference:
+    """The worst of what the kernel wrote; of a sample, only the elements that the interpreter changed count."""
+    found = []
+    for name, old in before.items():
+        got, want = windows[name], expected[name]
+        if share < 1:
+            changed = want.view(f"u{want.itemsize}") != old.view(f"u{old.itemsize}")
+            got, want = got[changed], want[changed]
+        found.append(compare(name, got, want, tolerance))
+    return max(found, key=lambda d: (not d.passed, d.relative))
+
+
+def _run_compiled(artifact: Artifact, kernel: Kernel, windows: Mapping[str, Array]) -> None:
+    """Compiles `kernel` as a program of its own and runs it on `windows`, in place."""
+    program = single(kernel, artifact.program.alignment)
+    with tempfile.TemporaryDirectory(prefix="tgc-kernel-") as folder:
+        files = emit(program, artifact.target, EmitOptions("embed"))
+        alone = Artifact(program.name, artifact.target, files, program, artifact.graph)
+        results = load(alone.write(Path(folder) / program.name)).run({tensor.name: windows[tensor.name] for tensor in program.inputs})
+    for name, value in results.items():
+        windows[name.removesuffix("_after")][:] = value
+
+
+def single(kernel: Kernel, alignment: int) -> Program:
+    """A program that calls `kernel` once. Inputs: every parameter, by its name; outputs: those written, as NAME_after."""
+    inputs, outputs, storages, copies, calls, arguments = [], [], [], [], [], []
+    for parameter in kernel.parameters:
+        buffer = parameter.buffer
+        storages.append(Storage(f"in_{buffer.name}", "input", buffer.dtype, buffer.size, 0, (buffer.size,)))
+        inputs.append(Tensor(buffer.name, buffer.dtype, (buffer.size,), f"in_{buffer.name}"))
+        if parameter.access == "read":
+            arguments.append(Argument(f"in_{buffer.name}"))
+            continue
+        storages.append(Storage(f"out_{buffer.name}", "output", buffer.dtype, buffer.size, 0, (buffer.size,)))
+        outputs.append(Tensor(f"{buffer.name}_after", buffer.dtype, (buffer.size,), f"out_{buffer.name}"))
+        copies.append(_copy(f"copy_{buffer.name}", buffer))
+        calls.append(Call(f"copy_{buffer.name}", (Argument(f"in_{buffer.name}"), Argument(f"out_{buffer.name}"))))
+        arguments.append(Argument(f"out_{buffer.name}"))
+    calls.append(Call(kernel.name, tuple(arguments), kernel.origins))
+    return Program(
+        f"alone_{kernel.name}", tuple(inputs), tuple(outputs), (*copies, kernel), tuple(calls), tuple(storages),
+        np.zeros(0, np.uint8), 0, alignment,
+    )  # fmt: skip
+
+
+def _copy(name: str, buffer: Buffer) -> Kernel:
+    source, goal = Buffer("source", buffer.dtype, buffer.size), Buffer("goal", buffer.dtype, buffer.size)
+    at = Var("i")
+    body = For(at, buffer.size, Store(goal, at, Load(source, at)))
+    return Kernel(name, (Parameter(source, "read"), Parameter(goal, "write")), body)
+
+
+def sample(kernel: Kernel, budget: int) -> tuple[Kernel | None, float]:
+    """`kernel`, or what fits the budget of it, and which share that is; (None, 0) where nothing can be left out."""
+    body, share = kernel.body, 1.0
+    path: list[For] = []
+    written = {p.buffer.name for p in kernel.parameters if p.access != "read"}
+    independent = not any(load.buffer.name in written for load in loads(kernel))
+    while independent and steps(body) > budget and (loop := _next(body, path)) is not None:
+        keep = max(1, min(loop.extent, int(loop.extent * budget / steps(body))))
+        share *= keep / loop.extent
+        path.append(loop)
+        body = _thin(body, loop.var, keep)
+    if steps(body) > budget:
+        return None, 0.0
+    return Kernel(kernel.name, kernel.parameters, body, kernel.origins), share
+
+
+def _next(body: Statement, path: list[For]) -> For | None:
+    """The loop directly inside those of `path`, all of which are the only statement of their body, if it is independent."""
+    inner = body
+    for _ in path:
+        assert isinstance(inner, For)
+        inner = inner.body
+    return inner if isinstance(inner, For) and _independent(inner) else None
+
+
+def _independent(loop: For) -> bool:
+    """Whether each iteration writes only its own buffers and elements that the loop's variable has a say in."""
+    own = {s.buffer.name for s in statements(loop.body) if isinstance(s, Alloc)}
+    return all(
+        s.buffer.name in own or any(part == loop.var for part in walk(s.index))
+        for s in statements(loop.body)
+        if isinstance(s, Store)
+    )
+
+
+def _thin(body: Statement, var: Var, keep: int) -> Statement:
+    """`body` with `keep` iterations, spread evenly, of the loop over `var`, which is reached through nothing but loops."""
+    assert isinstance(body, For)
+    if body.var != var:
+        return For(body.var, body.extent, _thin(body.body, var, keep), body.kind)
+    spread: dict[Expr, Expr] = {var: apply(ops.MUL, var, index(body.extent // keep))}
+    return For(var, keep, map_expressions(body.body, lambda expr: substitute(expr, spread)), body.kind)
+
+
+def steps(statement: Statement) -> int:
+    """How many expression nodes the interpreter evaluates, about."""
+    match statement:
+        case Block(body):
+            return sum(steps(part) for part in body)
+        case For(_, extent, body):
+            return extent * (1 + steps(body))
+        case If(_, body):
+            return 1 + steps(body)
+        case Store():
+            return sum(1 for _ in walk(*expressions(statement)))
+        case _:
+            return 1

@@ -1,0 +1,71 @@
+"""Where the right numbers come from: recorded test data, ONNX Runtime, or the ONNX reference, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.errors import OptionError
+from tgc.frontend_onnx.recorded import Recording, recordings
+from tgc.frontend_onnx.reference import run_reference
+from tgc.inputs import Range, draw, fit
+from tgc.ir.graph import Graph
+
+Array = npt.NDArray[np.generic]
+Against = Literal["auto", "recorded", "onnxruntime", "reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Inputs, what should come out, and who says so."""
+
+    source: str
+    inputs: dict[str, Array]
+    expected: dict[str, Array]
+
+
+def cases(model: Path, graph: Graph, against: Against = "auto", seed: int = 0, ranges: Mapping[str, Range] | None = None) -> list[Case]:
+    """At least one case for the model file `model`, which was imported as `graph`.
+
+    Raises OptionError where `against` names an oracle that is not there.
+    """
+    if against in ("auto", "recorded"):
+        found = [_recorded(recording, graph) for recording in recordings(model)]
+        if found:
+            return found
+        if against == "recorded":
+            raise OptionError("there is no recorded test data", where=str(model), hint="it belongs into test_data_set_0/ beside the model")
+    inputs = draw(graph.inputs, seed, ranges)
+    if against == "onnxruntime" or (against == "auto" and find_spec("onnxruntime")):
+        return [Case("ONNX Runtime", inputs, run_onnxruntime(model, inputs))]
+    return [Case("ONNX reference", inputs, run_reference(model, inputs))]
+
+
+def _recorded(recording: Recording, graph: Graph) -> Case:
+    if len(recording.inputs) != len(graph.inputs) or len(recording.outputs) != len(graph.outputs):
+        raise OptionError(
+            f"{recording.name} has {len(recording.inputs)} inputs and {len(recording.outputs)} outputs, "
+            f"the model {len(graph.inputs)} and {len(graph.outputs)}"
+        )  # fmt: skip
+    inputs = {tensor.name: fit(array, tensor, recording.name) for tensor, array in zip(graph.inputs, recording.inputs, strict=True)}
+    expected = {name: array for (name, _), array in zip(graph.outputs, recording.outputs, strict=True)}
+    return Case(recording.name, inputs, expected)
+
+
+def run_onnxruntime(model: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What ONNX Runtime computes, by output name. Raises OptionError where it is not installed."""
+    if not find_spec("onnxruntime"):
+        raise OptionError("ONNX Runtime is not installed", hint="pip install onnxruntime, or --against reference")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.asarray(value) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)}
