@@ -92,11 +92,12 @@ class Dialect:
     values:   dtype name -> type of a scalar value. elements: dtype name -> type of a stored element. vectors: dtype name -> type
               of a vector value, with {n}. INDEX is a dtype among them.
     scalar, vector: operation keys -> forms.
-    literals: dtype name -> pattern around the digits; infinity, nan: the same for what has no digits.
-    kernel:   the head of a kernel, with {name} and {parameters}. parameter: with {space} {const} {type} {name}.
+    literals: dtype name -> pattern around the digits, which for f16 and bf16 are those of its bits; infinity, nan: the same for what has no digits.
+    kernel:   the head of a kernel, with {name} and {parameters}. parameter: with {space} {const} {type} {name} and its
+              {position}. entry: a line at the kernel's start for each parameter, with {name} and {position}.
     spaces:   address space -> what precedes a pointer's type or an array's.
-    loop:     the head of a `for`, with {var} and {extent}. grids: loop kind -> a declaration of the variable in place of a loop;
-              kinds that are not in it are loops.
+    loop:     the head of a `for`, with {var} and {extent}. grids: loop kind -> a declaration of the variable of a loop that the
+              launch stands for, with {var} and {extent}.
     """
 
     values: Mapping[str, str]
@@ -112,6 +113,7 @@ class Dialect:
     spaces: Mapping[str, str]
     loop: str
     grids: Mapping[str, str] = field(default_factory=dict)
+    entry: str = ""
     barrier: str = ""
     reserved: frozenset[str] = frozenset()
 
@@ -137,6 +139,9 @@ def literal(dialect: Dialect, lit: Lit) -> tuple[str, int]:
     name = lit.dtype.name
     if lit.dtype.kind == "bool":
         return dialect.literals["bool.true" if lit.value else "bool.false"], ATOM
+    if lit.dtype.is_float and lit.dtype.bits == 16:
+        bits = np.asarray(lit.value).astype(lit.dtype.numpy).view(np.uint16)
+        return dialect.literals[name].format(hex(int(bits))), ATOM  # C has no such literals: the type's own bits
     value = float(lit.value) if lit.dtype.is_float else int(lit.value)
     if math.isnan(value):
         return dialect.nan[name], ATOM

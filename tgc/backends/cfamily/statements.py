@@ -25,19 +25,33 @@ class Printed:
     uses: tuple[Use, ...]
 
 
-def print_kernel(kernel: Kernel, dialect: Dialect) -> Printed:
-    """The definition of `kernel` in `dialect`, preceded by a comment with the ONNX nodes that it computes."""
-    writer = _writer(kernel, dialect)
+def print_kernel(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...] = ()) -> Printed:
+    """The definition of `kernel` in `dialect`, preceded by a comment with the ONNX nodes that it computes.
+
+    outer: loops around the body that a launch stands for; `dialect.grids` declares their variables.
+    """
+    writer = _writer(kernel, dialect, outer)
     body = map_expressions(kernel.body, lambda root: guard_loads(root, lambda load: is_safe(writer, load)))
-    lines = _braced(writer, body)
+    lines = _braced(writer, body, _entry(writer, kernel.parameters, outer))
     head = dialect.kernel.format(name=kernel.name, parameters=_parameters(writer, kernel.parameters))
     text = "\n".join([*_comment(kernel), f"{head} {{", *(INDENT + line for line in lines), "}", ""])
     return Printed(text, tuple(writer.used))
 
 
-def _writer(kernel: Kernel, dialect: Dialect) -> Writer:
+def _entry(writer: Writer, parameters: tuple[Parameter, ...], outer: tuple[For, ...]) -> tuple[str, ...]:
+    """The lines that a kernel begins with."""
+    dialect = writer.dialect
+    names = [writer.names[parameter.buffer.name] for parameter in parameters] if dialect.entry else []
+    lines = [dialect.entry.format(name=name, position=position) for position, name in enumerate(names)]
+    for loop in outer:
+        writer.depths[loop.var.name] = 0
+        lines.append(dialect.grids[loop.kind].format(var=writer.names[loop.var.name], extent=loop.extent))
+    return tuple(lines)
+
+
+def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
     buffers = [parameter.buffer.name for parameter in kernel.parameters]
-    extents: dict[str, int] = {}
+    extents = {loop.var.name: loop.extent for loop in outer}
     for part in statements(kernel.body):
         if isinstance(part, Alloc):
             buffers.append(part.buffer.name)
@@ -80,6 +94,7 @@ def _parameters(writer: Writer, parameters: tuple[Parameter, ...]) -> str:
         text = dialect.parameter.format(
             space=dialect.spaces[buffer.space], const="const " if parameter.access == "read" else "",
             type=dialect.elements[buffer.dtype.name], name=writer.names[buffer.name],
+            position=position,
         )  # fmt: skip
         comma = "," if position < len(parameters) - 1 else ""
         doc = re.sub(r"[^ -~]|\*/|/\*", "?", parameter.doc)
@@ -87,13 +102,12 @@ def _parameters(writer: Writer, parameters: tuple[Parameter, ...]) -> str:
     return "\n    " + "\n    ".join(lines)
 
 
-def _braced(writer: Writer, statement: Statement, declared: str = "") -> list[str]:
-    """The lines between a pair of braces; `declared` is a line that they begin with."""
+def _braced(writer: Writer, statement: Statement, declared: tuple[str, ...] = ()) -> list[str]:
+    """The lines between a pair of braces; `declared` are those that they begin with."""
     body = body_of(statement)
     scope = Scope(count_uses(body, writer.clock, local_names(statement)))
     writer.scopes.append(scope)
-    if declared:
-        scope.lines.append(declared)
+    scope.lines.extend(declared)
     pending: dict[str, Buffer] = {}
     for position, part in enumerate(body):
         match part:
@@ -115,12 +129,12 @@ def _braced(writer: Writer, statement: Statement, declared: str = "") -> list[st
     return scope.lines
 
 
-def _nested(writer: Writer, head: str, body: Statement, declared: str = "") -> None:
+def _nested(writer: Writer, head: str, body: Statement) -> None:
     """Appends `head`, the braced `body` and its end; what the body hoists comes before."""
     outer = writer.scopes[-1]
     changed = written(body)
     writer.clock.store(*changed)
-    lines = _braced(writer, body, declared)
+    lines = _braced(writer, body)
     writer.clock.store(*changed)
     outer.lines.extend([head, *(INDENT + line for line in lines), "}"])
 
@@ -130,10 +144,7 @@ def _for(writer: Writer, loop: For) -> None:
     dialect = writer.dialect
     writer.depths[loop.var.name] = len(writer.scopes)
     writer.depth_memo.clear()
-    if loop.kind in dialect.grids:
-        _nested(writer, "{", loop.body, dialect.grids[loop.kind].format(var=name, extent=loop.extent))
-    else:
-        _nested(writer, dialect.loop.format(var=name, extent=loop.extent), loop.body)
+    _nested(writer, dialect.loop.format(var=name, extent=loop.extent), loop.body)
     writer.depth_memo.clear()
 
 
