@@ -5,6 +5,9 @@ Folding of whole weight-only subgraphs is a pass of its own; here only what the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,19 +31,37 @@ def fold(node: Node) -> Array | None:
     return None if inputs_of(node) else evaluate(node)
 
 
-def fold_small(graph: GraphBuilder, node: Node) -> Node:
-    """`node` as a constant where it is made of constants through small tensors only; else itself.
+@dataclass(slots=True)
+class Folder:
+    """Turns small results into constants as the importer makes them.
 
-    The importer calls this on each result, so what lies between `node` and its constants is never deep.
+    runtime: nodes already known to depend on an input or on something large, so that no walk is repeated.
     """
-    pending, seen = [node], {id(node)}
-    while pending:
-        current = pending.pop()
-        if isinstance(current, Constant):
-            continue
-        if isinstance(current, Input) or int(np.prod(current.shape, dtype=object)) > SMALL:
+
+    graph: GraphBuilder
+    runtime: set[int] = field(default_factory=set)
+
+    def small(self, node: Node) -> Node:
+        """`node` as a constant where it is made of constants through small tensors only; else itself.
+
+        The importer calls this on each result, so what lies between `node` and its constants is never deep.
+        """
+        if isinstance(node, Constant):
             return node
-        fresh = [s for s in sources(current) if id(s) not in seen]
-        seen.update(id(s) for s in fresh)
-        pending.extend(fresh)
-    return node if isinstance(node, Constant) else graph.constant(evaluate(node))
+        if self._at_run_time(node):
+            self.runtime.add(id(node))
+            return node
+        return self.graph.constant(evaluate(node))
+
+    def _at_run_time(self, node: Node) -> bool:
+        pending, seen = [node], {id(node)}
+        while pending:
+            current = pending.pop()
+            if isinstance(current, Constant):
+                continue
+            if isinstance(current, Input) or id(current) in self.runtime or prod(current.shape) > SMALL:
+                return True
+            fresh = [s for s in sources(current) if id(s) not in seen]
+            seen.update(id(s) for s in fresh)
+            pending.extend(fresh)
+        return False

@@ -114,7 +114,7 @@ class Registry:
             yield from self.table[key]
 
 
-def registry(lowerings: Iterable[Lowering]) -> Registry:
+def make_registry(lowerings: Iterable[Lowering]) -> Registry:
     """The registry of `lowerings`. Raises ValueError where two claim the same version of an operator."""
     table: dict[tuple[str, str], tuple[Lowering, ...]] = {}
     for lowering in lowerings:
@@ -141,4 +141,4 @@ def standard_registry() -> Registry:
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
     modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
     # A function that one module imports from another is seen twice and counts once.
-    return registry(dict.fromkeys(lowering for module in modules for lowering in lowerings_in(module)))
+    return make_registry(dict.fromkeys(lowering for module in modules for lowering in lowerings_in(module)))

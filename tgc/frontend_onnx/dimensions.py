@@ -1,0 +1,112 @@
+"""Dimensions of the model's inputs: read from the model, pinned by name (`--dim N=1`) or by input (`--shape x=1x3x224x224`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from tgc.errors import OptionError
+from tgc.ir.graph import Shape
+
+Dim = int | str
+"""An extent, or a name; "" has neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An input's shape as the model writes it; None where it does not even say how many axes there are."""
+
+    name: str
+    dims: tuple[Dim, ...] | None
+
+    def __str__(self) -> str:
+        if self.dims is None:
+            return f"{self.name!r} of unknown rank"
+        return f"{self.name!r} [{', '.join(str(d) or '?' for d in self.dims)}]"
+
+
+def declared(value: onnx.ValueInfoProto) -> Declared:
+    """The shape of `value`. Names that exporters write for "unknown" count as none, since equal ones need not be equal sizes."""
+    if not value.type.tensor_type.HasField("shape"):
+        return Declared(value.name, None)
+    return Declared(value.name, tuple(_dim(d) for d in value.type.tensor_type.shape.dim))
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else ""
+    return "" if dim.dim_param in ("?", "-1", "None") else dim.dim_param
+
+
+def pin(inputs: Sequence[Declared], dims: Mapping[str, int], shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shape of every input.
+
+    A name that one input's pinned shape fixes holds for every input. Raises OptionError where a pin fits nothing or
+    contradicts the model or another pin, and one that lists everything that is not pinned yet.
+    """
+    _require_sensible(inputs, dims, shapes)
+    sizes: dict[str, int] = dict(dims)
+    for one in inputs:
+        if one.name in shapes:
+            _learn(one, shapes[one.name], sizes)
+    resolved = {one.name: _resolve(one, shapes.get(one.name), sizes) for one in inputs}
+    missing = [one for one in inputs if resolved[one.name] is None]
+    if missing:
+        raise _unpinned(missing, sizes)
+    return {name: shape for name, shape in resolved.items() if shape is not None}
+
+
+def _require_sensible(inputs: Sequence[Declared], dims: Mapping[str, int], shapes: Mapping[str, Shape]) -> None:
+    named = list(dict.fromkeys(d for one in inputs for d in one.dims or () if isinstance(d, str) and d))
+    for name, size in dims.items():
+        if name not in named:
+            hint = f"named dimensions: {', '.join(named) or 'none'}"
+            raise OptionError(f"no input has a dimension named {name!r}", f"--dim {name}={size}", hint)
+        if size < 0:
+            raise OptionError("a dimension is not negative", f"--dim {name}={size}")
+    for name, shape in shapes.items():
+        where = f"--shape {name}={text(shape)}"
+        if name not in [one.name for one in inputs]:
+            raise OptionError(f"there is no input {name!r}", where, f"inputs: {', '.join(str(one) for one in inputs) or 'none'}")
+        if min(shape, default=0) < 0:
+            raise OptionError("a dimension is not negative", where)
+
+
+def _learn(one: Declared, shape: Shape, sizes: dict[str, int]) -> None:
+    """Enters what `shape` says about the names in `one` into `sizes`."""
+    where = f"--shape {one.name}={text(shape)}"
+    if one.dims is None:
+        return
+    if len(shape) != len(one.dims):
+        raise OptionError(f"input {one} has {len(one.dims)} axes, not {len(shape)}", where)
+    for dim, size in zip(one.dims, shape, strict=True):
+        fixed = sizes.setdefault(dim, size) if isinstance(dim, str) and dim else dim
+        if fixed not in (size, ""):
+            raise OptionError(f"input {one} has {f'{dim} = ' if dim != fixed else ''}{fixed} where the shape has {size}", where)
+
+
+def _resolve(one: Declared, shape: Shape | None, sizes: Mapping[str, int]) -> Shape | None:
+    if shape is not None:
+        return shape
+    if one.dims is None:
+        return None
+    found = [sizes.get(d, -1) if isinstance(d, str) else d for d in one.dims]
+    return None if -1 in found else tuple(found)
+
+
+def _unpinned(missing: Sequence[Declared], sizes: Mapping[str, int]) -> OptionError:
+    names = list(dict.fromkeys(d for one in missing for d in one.dims or () if isinstance(d, str) and d and d not in sizes))
+    unnamed = [one for one in missing if one.dims is None or "" in one.dims]
+    flags = [f"--dim {name}=1" for name in names]
+    flags += [f"--shape {one.name}={'x'.join(str(d or 1) for d in one.dims) if one.dims is not None else '1x...'}" for one in unnamed]
+    return OptionError(
+        f"the model leaves dimensions open: {', '.join(str(one) for one in missing)}",
+        hint=f"pin them, for example with {' '.join(flags)}",
+    )
+
+
+def text(shape: Shape) -> str:
+    """A shape as `--shape` reads it."""
+    return "x".join(map(str, shape))

@@ -1,0 +1,211 @@
+"""ONNX nodes into graph nodes, one after the other: lowerings, functions, and branches whose condition is known."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
+
+from tgc.errors import ModelError, TgcError, UnsupportedError
+from tgc.frontend_onnx.attributes import attribute_value, attributes_of
+from tgc.frontend_onnx.builder import LoweringBuilder, Site
+from tgc.frontend_onnx.dimensions import Declared
+from tgc.frontend_onnx.folding import Folder, fold
+from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, schema_body
+from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
+from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
+from tgc.frontend_onnx.tensors import tensor_array
+from tgc.frontend_onnx.unsupported import Problem, operator
+from tgc.ir.dtypes import DType
+from tgc.ir.graph import Node
+
+Values = MutableMapping[str, "Node | None"]
+"""What each name stands for; None for an optional input that a function's caller leaves out. A name that is missing though the
+model makes it comes from a node that is not supported, which is reported already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a node list is read under: the model itself, or the body of a function.
+
+    opsets: by domain. arguments: what references to the function's attributes see. origin: the calling node, "" in the model.
+    depth: how many functions and subgraphs are around.
+    """
+
+    opsets: Mapping[str, int]
+    arguments: Mapping[str, AttributeProto] = field(default_factory=dict)
+    origin: str = ""
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """The state of one import.
+
+    folder: where weights outside of the model lie; None for a model in memory. declared: what the model says about its values.
+    problems: what is not supported, found so far.
+    """
+
+    folder: Path | None
+    registry: Registry
+    functions: Mapping[Key, FunctionProto]
+    declared: Mapping[str, tuple[DType, Declared]]
+    b: LoweringBuilder = field(default_factory=LoweringBuilder)
+    problems: list[Problem] = field(default_factory=list)
+    runtime: set[int] = field(default_factory=set)
+
+
+def enter_initializers(importer: Importer, graph: GraphProto, needed: set[str], values: Values) -> None:
+    """Enters the graph's weights that are `needed` into `values`."""
+    for tensor in graph.initializer:
+        if tensor.name in needed:
+            try:
+                array = tensor_array(tensor, importer.folder, f"initializer {tensor.name!r}")
+                values[tensor.name] = importer.b.graph.constant(array, tensor.name)
+            except UnsupportedError as error:
+                importer.problems.append(Problem(f"initializer with {error.what}", tensor.name))
+
+
+def lower_nodes(importer: Importer, nodes: Sequence[NodeProto], values: Values, frame: Frame) -> None:
+    """Lowers `nodes`, which are in order, and enters their results into `values`. What is not supported goes to `problems`."""
+    for node in nodes:
+        if any(name not in values for name in reads(node)):
+            continue  # It reads a result of something that is not supported.
+        inputs = tuple(values[name] if name else None for name in node.input)
+        try:
+            results = _lower(importer, node, inputs, values, frame)
+        except UnsupportedError as error:
+            what = error.what if error.where == "" else f"{node.op_type}: {error.what}"
+            importer.problems.append(Problem(what, _place(node, frame), error.hint))
+            continue
+        for name, result in zip(node.output, results, strict=False):
+            if name and result is not None:
+                values[name] = result if frame.depth else _as_declared(importer, name, result, node)
+
+
+def _place(node: NodeProto, frame: Frame) -> str:
+    """The node's origin: inside a function, that of the calling node and, where it has one, its own name."""
+    if not frame.origin:
+        return origin_of(node)
+    return f"{frame.origin}/{node.name}" if node.name else frame.origin
+
+
+def _lower(
+    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame
+) -> Sequence[Node | None]:
+    """The node's results, one for each output; None for one that the model leaves out. Raises TgcError."""
+    domain = normal_domain(node.domain)
+    opset = frame.opsets.get(domain, 0)
+    lowering = importer.registry.find(domain, node.op_type, opset)
+    if lowering is not None:
+        return _call_lowering(importer, lowering, node, inputs, frame, opset)
+    if key_of(node) in importer.functions:
+        return _call_function(importer, importer.functions[key_of(node)], node, inputs, frame, opset)
+    if domain == "" and node.op_type == "If":
+        return _take_branch(importer, node, inputs, values, frame)
+    body = schema_body(node, opset, inputs)
+    if body is None:
+        raise UnsupportedError(operator(importer.registry, node, opset))
+    return _call_function(importer, body, node, inputs, frame, opset)
+
+
+def _call_lowering(
+    importer: Importer, lowering: Lowering, node: NodeProto, inputs: tuple[Node | None, ...], frame: Frame, opset: int
+) -> Sequence[Node | None]:
+    b, place = importer.b, _place(node, frame)
+    b.site = Site(place, node.op_type, opset, tuple(node.input), tuple(node.output))
+    b.values = inputs
+    b.graph.origin = place
+    given = attributes_of(node, frame.arguments)
+    attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items() if name not in IGNORED_ATTRIBUTES}
+    arguments = _fitting(b, lowering, inputs, attributes)
+    try:
+        made = lowering.function(b, *arguments, **attributes)
+    except TgcError as error:
+        raise error if error.where else type(error)(error.what, b.where, error.hint) from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"its operands do not fit: {error}", b.where) from error
+    results = made if isinstance(made, tuple) else (made,)
+    if any(node.output[len(results) :]):
+        raise b.unsupported(f"output number {len(results) + 1}")
+    folder = Folder(b.graph, importer.runtime)
+    return [folder.small(result) for result in results]
+
+
+IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
+"""Hints of the oldest opsets about memory, which change no result."""
+
+
+def _fitting(
+    b: LoweringBuilder, lowering: Lowering, inputs: tuple[Node | None, ...], attributes: Mapping[str, object]
+) -> tuple[Node | None, ...]:
+    """The inputs as the lowering takes them, absent ones at the end as None. Raises where it does not take what the node has."""
+    takes = parameters(lowering.function)
+    for name in attributes:
+        if name not in takes.attributes:
+            raise b.unsupported(f"attribute {name!r}")
+    for name in takes.required:
+        if name not in attributes:
+            raise b.invalid(f"attribute {name!r} is missing")
+    if takes.variadic:
+        return inputs
+    while len(inputs) > len(takes.inputs) and inputs[-1] is None:
+        inputs = inputs[:-1]
+    if len(inputs) > len(takes.inputs):
+        raise b.unsupported(f"input number {len(takes.inputs) + 1}")
+    return inputs + (None,) * (len(takes.inputs) - len(inputs))
+
+
+def _call_function(
+    importer: Importer, function: FunctionProto, node: NodeProto, inputs: tuple[Node | None, ...], frame: Frame, opset: int
+) -> Sequence[Node | None]:
+    """The results of the function's body, lowered in place. Nodes in it that are not supported are reported one by one."""
+    place = _place(node, frame)
+    inner = Frame(opsets_of(function), arguments_of(function, node, opset, frame.arguments), place, frame.depth + 1)
+    padded = [*inputs, *(None for _ in function.input)]
+    values: Values = dict(zip(function.input, padded, strict=False))
+    body = ordered_nodes(function.node, function.input, function.output[: len(node.output)], f"function {function.name!r}")
+    lower_nodes(importer, body, values, inner)
+    return _results(values, function.output, node)
+
+
+def _take_branch(
+    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame
+) -> Sequence[Node | None]:
+    """The results of the one branch that an If with a condition known while compiling takes."""
+    condition = None if inputs[0] is None else fold(inputs[0])
+    if condition is None:
+        raise UnsupportedError("operator If, with a condition that is only known at run time")
+    given = {attribute.name: attribute.g for attribute in node.attribute}
+    branch = given["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+    inner: Values = ChainMap({}, values)
+    inside = Frame(frame.opsets, frame.arguments, _place(node, frame), frame.depth + 1)
+    names = [value.name for value in branch.output]
+    body = ordered_nodes(branch.node, [*(t.name for t in branch.initializer), *values], names, f"a branch of {origin_of(node)!r}")
+    enter_initializers(importer, branch, {name for n in body for name in reads(n)} | set(names), inner)
+    lower_nodes(importer, body, inner, inside)
+    return _results(inner, names, node)
+
+
+def _results(values: Values, names: Sequence[str], node: NodeProto) -> list[Node | None]:
+    """What `names` stand for, up to the outputs that `node` has; None where a problem stood in the way."""
+    return [values.get(name) for name, _ in zip(names, node.output, strict=False)]
+
+
+def _as_declared(importer: Importer, name: str, result: Node, node: NodeProto) -> Node:
+    """`result`, which is what the model says about value `name`. Raises ModelError where it is not."""
+    if name not in importer.declared:
+        return result
+    dtype, shape = importer.declared[name]
+    dims = result.shape if shape.dims is None else shape.dims
+    same = len(dims) == len(result.shape) and all(isinstance(d, str) or d == s for d, s in zip(dims, result.shape, strict=True))
+    if dtype != result.dtype or not same:
+        raise ModelError(
+            f"value {shape} is declared as {dtype}, but the operators make {result.dtype} {list(result.shape)}",
+            f"{node.op_type} {origin_of(node)!r}",
+            "export the model again, or remove the declaration; if a --shape or --dim was given, the model may not allow it",
+        )
+    return result
