@@ -45,7 +45,7 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
     if per_kernel:
         with progress("interpreting") as watch:
             kernels = verify_kernels(artifact, found[0].inputs, tolerance, watch=watch)
-    passed = all(item.passed for item in (*reports, *kernels))
+    passed = all(report.passed for report in reports) and all(kernel.passed for kernel in kernels)
     if as_json:
         listed = {"kernels": [{**asdict(kernel), "passed": kernel.passed} for kernel in kernels]} if per_kernel else {}
         print_json({"passed": passed, "cases": [_plain(report) for report in reports], **listed})
