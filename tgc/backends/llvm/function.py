@@ -1,0 +1,127 @@
+"""The function under construction: nested scopes of text, and what is known in each.
+
+A scope is the body of the function, of a loop, or of an `If`. Its lines are merged into its parent's when it closes, so a
+line written to an outer scope while an inner one is open lands before the inner one: in the loop's preheader. A value is
+written to the outermost scope that knows its operands, which is loop-invariant code motion by construction, and is remembered
+until that scope closes, which is common subexpression elimination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from tgc.backends.llvm.machine import Machine
+from tgc.errors import InvalidIrError
+from tgc.ir.expr import Buffer, Var
+
+Put = Callable[[str], str]
+"""Writes the right side of a definition and answers the name of its left side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A value's text and the scope that it was written to."""
+
+    text: str
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A buffer in memory: pointer, known alignment in bytes, and whether the kernel never changes it."""
+
+    pointer: str
+    alignment: int
+    constant: bool
+
+
+@dataclass(slots=True)
+class Scope:
+    """Lines not yet merged. label: the basic block that the next line belongs to. conditional: it may never be executed."""
+
+    label: str
+    conditional: bool = False
+    lines: list[str] = field(default_factory=list)
+    keys: list[Hashable] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Function:
+    """One LLVM function being written.
+
+    places: buffers in scope. extents: of the loops around the point of writing. known: values that dominate the point of writing. fresh: keys of `known` that read memory which
+    the kernel writes, forgotten at the next store.
+    """
+
+    machine: Machine
+    places: dict[Buffer, Place] = field(default_factory=dict)
+    scopes: list[Scope] = field(default_factory=lambda: [Scope("entry")])
+    known: dict[Hashable, Known] = field(default_factory=dict)
+    fresh: dict[Hashable, None] = field(default_factory=dict)
+    extents: dict[Var, int] = field(default_factory=dict)
+    allocas: list[str] = field(default_factory=list)
+    names: int = 0
+    loops: int = 0
+
+    @property
+    def innermost(self) -> int:
+        return len(self.scopes) - 1
+
+    def name(self, prefix: str = "v") -> str:
+        """A name not used before in this function."""
+        self.names += 1
+        return f"{prefix}{self.names}"
+
+    def put(self, scope: int) -> Put:
+        """A writer of definitions to `scope`."""
+        lines = self.scopes[scope].lines
+
+        def define(text: str) -> str:
+            self.names += 1
+            lines.append(f"  %v{self.names} = {text}")
+            return f"%v{self.names}"
+
+        return define
+
+    def line(self, text: str) -> None:
+        """Writes an instruction without a result to the innermost scope."""
+        self.scopes[-1].lines.append(f"  {text}")
+
+    def remember(self, key: Hashable, text: str, scope: int, *, fresh: bool = False) -> Known:
+        """Keeps a value for later uses of `key`: until its scope closes, or until the next store where it is `fresh`."""
+        value = Known(text, scope)
+        self.known[key] = value
+        if fresh:
+            self.fresh[key] = None
+        self.scopes[scope].keys.append(key)
+        return value
+
+    def forget_fresh(self) -> None:
+        """Drops what was read from memory that has just been written."""
+        for key in self.fresh:
+            self.known.pop(key, None)
+        self.fresh.clear()
+
+    def last_conditional(self) -> int:
+        """The innermost scope that may not be executed, 0 where every open scope is."""
+        return max((i for i, scope in enumerate(self.scopes) if scope.conditional), default=0)
+
+    def place(self, buffer: Buffer) -> Place:
+        """Where `buffer` lies. Raises InvalidIrError where it is neither a parameter nor allocated."""
+        if buffer not in self.places:
+            raise InvalidIrError(f"buffer {buffer.name} is used before it is made")
+        return self.places[buffer]
+
+    def open(self, label: str, *, conditional: bool = False) -> int:
+        """Begins a scope whose first basic block is `label`; answers its number."""
+        self.scopes.append(Scope(label, conditional))
+        return self.innermost
+
+    def close(self) -> Scope:
+        """Ends the innermost scope and forgets what was known in it. The caller merges its lines."""
+        scope = self.scopes.pop()
+        for key in scope.keys:
+            self.known.pop(key, None)
+            self.fresh.pop(key, None)
+        return scope

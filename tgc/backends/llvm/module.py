@@ -1,0 +1,195 @@
+"""A program as the text of one LLVM module: kernels, the function that calls them in order, and the exported descriptor.
+
+The descriptor has the layout of `tgc_model` in templates/runtime/tgc_runtime.h: LLVM lays structs out as C does on each
+target, so its pointers take 4 bytes on wasm32 and 8 elsewhere. Nothing outside the module is referred to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import gcd
+
+import numpy as np
+
+from tgc.backends.llvm.kernels import print_kernel
+from tgc.backends.llvm.machine import Machine
+from tgc.backends.options import EmitOptions
+from tgc.errors import InvalidIrError
+from tgc.ir.dtypes import DTYPES, DType
+from tgc.ir.kernel import Kernel
+from tgc.ir.program import Argument, Program, Storage, Tensor
+
+ABI_VERSION = 1
+_OK, _BAD_ARGUMENT = 0, 1
+_TENSOR = "{ ptr, ptr, i64, i32, i32 }"
+_MODEL = "{ ptr, ptr, ptr, ptr, i64, i64, ptr, [32 x i8], i32, i32, i32, i32 }"
+
+
+def print_module(program: Program, machine: Machine, options: EmitOptions) -> str:
+    """The module's text; the same for the same program, target and options."""
+    kernels = [print_kernel(kernel, _alignments(program, kernel), machine) for kernel in program.kernels]
+    parts = [
+        f'source_filename = "{program.name}"',
+        f'target datalayout = "{machine.data_layout}"',
+        f'target triple = "{machine.triple}"\n',
+        *kernels,
+        _run_function(program, machine),
+        *_descriptor(program, options),
+        _attributes(machine),
+        '!0 = distinct !{!0, !1, !2}\n!1 = !{!"llvm.loop.unroll.disable"}\n!2 = !{!"llvm.loop.vectorize.enable", i1 false}\n',
+    ]
+    return "\n".join(parts)
+
+
+def _attributes(machine: Machine) -> str:
+    """no-builtins keeps LLVM from making a call of memset or memcpy out of a loop."""
+    strings = {"no-builtins": "", "target-cpu": machine.cpu, "target-features": machine.features}
+    if machine.vector_bits:
+        strings |= {"prefer-vector-width": str(machine.vector_bits), "min-legal-vector-width": str(machine.vector_bits)}
+    shown = " ".join(f'"{key}"="{value}"' if value else f'"{key}"' for key, value in strings.items() if value or key == "no-builtins")
+    return f"attributes #0 = {{ nounwind noinline norecurse nosync nofree mustprogress {shown} }}\nattributes #1 = {{ nounwind {shown} }}\n"
+
+
+def _alignments(program: Program, kernel: Kernel) -> tuple[int, ...]:
+    """For each parameter, what divides its address at every call: a power of two, in bytes."""
+    calls = [call.arguments for call in program.calls if call.kernel == kernel.name]
+    return tuple(
+        min((_argument_alignment(program, arguments[i]) for arguments in calls), default=parameter.buffer.dtype.bytes)
+        for i, parameter in enumerate(kernel.parameters)
+    )
+
+
+def _argument_alignment(program: Program, argument: Argument) -> int:
+    storage = program.storage(argument.storage)
+    step = storage.dtype.bytes
+    if storage.role in ("input", "output"):
+        return step
+    common = gcd(program.alignment, storage.offset + argument.start * step)
+    return common & -common
+
+
+def _run_function(program: Program, machine: Machine) -> str:
+    """`NAME_run`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
+    body: list[str] = []
+    checks: list[str] = []
+    pointers: dict[str, str] = {}
+    for base, size in (("weights", program.weights.size), ("arena", program.arena_bytes)):
+        if size:
+            checks.append(_check(f"%{base}", base, program.alignment, machine, body))
+    for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)):
+        for number, tensor in enumerate(tensors):
+            name = f"%{group}{number}"
+            body.append(f"  {name}.at = getelementptr ptr, ptr %{group}, {machine.index} {number}")
+            body.append(f"  {name} = load ptr, ptr {name}.at")
+            pointers[tensor.storage] = name
+            if _bytes(tensor):
+                checks.append(_check(name, f"{group}{number}", tensor.dtype.bytes, machine, body))
+    tables = [f"%{group}.null" for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)) if tensors]
+    head = f"define i32 @{program.name}_run(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
+    guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
+    return "\n".join(
+        [head, "entry:", *guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers"), *_calls(program, machine, pointers)]
+        + [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
+    )
+
+
+def _check(pointer: str, name: str, alignment: int, machine: Machine, body: list[str]) -> str:
+    """Writes the test of one pointer; answers the name of an i1 that says it is null or misaligned."""
+    index = machine.index
+    body += [
+        f"  %{name}.bits = ptrtoint ptr {pointer} to {index}",
+        f"  %{name}.low = and {index} %{name}.bits, {alignment - 1}",
+        f"  %{name}.misaligned = icmp ne {index} %{name}.low, 0",
+        f"  %{name}.null_value = icmp eq ptr {pointer}, null",
+        f"  %{name}.bad = or i1 %{name}.misaligned, %{name}.null_value",
+    ]
+    return f"%{name}.bad"
+
+
+def _refuse(flags: list[str], label: str) -> list[str]:
+    """A branch to `bad` where any of the flags is set."""
+    lines: list[str] = []
+    total = "false"
+    for number, flag in enumerate(flags):
+        lines.append(f"  %{label}.{number} = or i1 {total}, {flag}")
+        total = f"%{label}.{number}"
+    return [*lines, f"  br i1 {total}, label %bad, label %{label}_fine", f"{label}_fine:"]
+
+
+def _calls(program: Program, machine: Machine, pointers: dict[str, str]) -> list[str]:
+    lines: list[str] = []
+    storages = {storage.name: storage for storage in program.storages}
+    for number, call in enumerate(program.calls):
+        operands: list[str] = []
+        for position, argument in enumerate(call.arguments):
+            name = f"%call{number}.{position}"
+            base, offset = _base(storages[argument.storage], argument.start, pointers)
+            lines.append(f"  {name} = getelementptr i8, ptr {base}, {machine.index} {offset}")
+            operands.append(f"ptr {name}")
+        lines.append(f"  call void @{call.kernel}({', '.join(operands)})")
+    return lines
+
+
+def _base(storage: Storage, start: int, pointers: dict[str, str]) -> tuple[str, int]:
+    """Base pointer and bytes after it of a storage's element `start`."""
+    inside = start * storage.dtype.bytes
+    match storage.role:
+        case "weight":
+            return "%weights", storage.offset + inside
+        case "arena":
+            return "%arena", storage.offset + inside
+        case _:
+            if storage.name not in pointers:
+                raise InvalidIrError(f"storage {storage.name} belongs to no input or output")
+            return pointers[storage.name], inside
+
+
+def dtype_code(dtype: DType) -> int:
+    """The type's number in `tgc_dtype`, which lists them in the order of the table."""
+    return DTYPES.index(dtype)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return int(np.prod(tensor.shape, dtype=object)) * tensor.dtype.bytes
+
+
+def _descriptor(program: Program, options: EmitOptions) -> list[str]:
+    """The constants: tensors, weights where they are embedded, and the model."""
+    name, weights = program.name, program.weights
+    parts = [_string("name", name), _tensors("inputs", program.inputs), _tensors("outputs", program.outputs)]
+    embedded = "null"
+    if options.weights == "embed" and weights.size:
+        parts.append(f"@tgc.weights = internal constant [{weights.size} x i8] {_bytes_text(weights)}, align {program.alignment}")
+        embedded = "@tgc.weights"
+    digest = _bytes_text(np.frombuffer(hashlib.sha256(weights.tobytes()).digest(), np.uint8))
+    fields = [
+        "ptr @tgc.name", "ptr @tgc.inputs", "ptr @tgc.outputs", f"ptr {embedded}", f"i64 {weights.size}", f"i64 {program.arena_bytes}",
+        f"ptr @{name}_run", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}", f"i32 {len(program.outputs)}",
+        f"i32 {program.alignment}",
+    ]  # fmt: skip
+    return [*parts, f"@{name}_model = constant {_MODEL} {{ {', '.join(fields)} }}, align 8", ""]
+
+
+def _tensors(label: str, tensors: tuple[Tensor, ...]) -> str:
+    lines: list[str] = []
+    rows: list[str] = []
+    for number, tensor in enumerate(tensors):
+        own = f"{label}.{number}"
+        extents = ", ".join(f"i64 {extent}" for extent in tensor.shape) or "i64 0"
+        lines.append(_string(f"{own}.name", tensor.name))
+        lines.append(f"@tgc.{own}.shape = internal constant [{max(1, len(tensor.shape))} x i64] [{extents}]")
+        fields = f"ptr @tgc.{own}.name, ptr @tgc.{own}.shape, i64 {_bytes(tensor)}, i32 {dtype_code(tensor.dtype)}, i32 {len(tensor.shape)}"
+        rows.append(f"{_TENSOR} {{ {fields} }}")
+    lines.append(f"@tgc.{label} = internal constant [{len(rows)} x {_TENSOR}] [{', '.join(rows)}]")
+    return "\n".join(lines)
+
+
+def _string(label: str, text: str) -> str:
+    data = np.frombuffer(text.encode() + b"\0", np.uint8)
+    return f"@tgc.{label} = internal constant [{data.size} x i8] {_bytes_text(data)}"
+
+
+def _bytes_text(data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
+    r"""The bytes as LLVM writes them: c"\00\FF"."""
+    table = np.array([list(f"\\{byte:02X}".encode()) for byte in range(256)], np.uint8)
+    return f'c"{table[data].tobytes().decode("ascii")}"'
