@@ -1,0 +1,134 @@
+"""The invariants of a program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tgc.errors import InvalidIrError
+from tgc.ir.kernel import Kernel, Parameter
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.verify_expression import require
+from tgc.ir.verify_kernel import IDENTIFIER, verify_kernel
+
+Interval = tuple[int, int]
+
+
+def verify_program(program: Program) -> None:
+    """The program and everything in it:
+
+    - the program, its kernels and its storages have names that are C identifiers, different among kernels and among storages;
+      inputs have different names, and outputs; every kernel is valid;
+    - a Tensor's storage exists, has role "input" or "output" as the tensor is one, its type, and as many elements as its shape;
+      two tensors are not bound to one storage;
+    - offsets are multiples of the alignment; weights lie inside the weights, arena storages inside the arena;
+    - a call names a kernel, and gives one argument a parameter: a storage of the parameter's type with enough elements after
+      `start`; what a kernel writes is neither an input nor a weight, and shares no bytes with its other arguments;
+    - an output or arena storage is written before it is read, and every output with elements is written;
+    - two arena storages that share bytes are not live at the same time. A storage is live from the first call that has it for
+      an argument to the last, both included.
+
+    Raises InvalidIrError.
+    """
+    try:
+        _verify_names([kernel.name for kernel in program.kernels], "kernels")
+        _verify_names([storage.name for storage in program.storages], "storages")
+        require(IDENTIFIER.fullmatch(program.name) is not None, f"{program.name!r} is no C identifier")
+        for kernel in program.kernels:
+            verify_kernel(kernel)
+        storages = {storage.name: storage for storage in program.storages}
+        _verify_tensors(program, storages)
+        for storage in program.storages:
+            _verify_place(storage, program)
+        _verify_calls(program, storages)
+        _verify_liveness(program, storages)
+    except InvalidIrError as error:
+        raise InvalidIrError(f"program {program.name}: {error}") from error
+
+
+def _verify_names(names: list[str], what: str) -> None:
+    for name in names:
+        require(IDENTIFIER.fullmatch(name) is not None, f"{name!r} is no C identifier")
+        require(names.count(name) == 1, f"two {what} are called {name}")
+
+
+def _verify_tensors(program: Program, storages: Mapping[str, Storage]) -> None:
+    for role, tensors in (("input", program.inputs), ("output", program.outputs)):
+        for tensor in tensors:
+            require([other.name for other in tensors].count(tensor.name) == 1, f"two {role}s are called {tensor.name!r}")
+            require([other.storage for other in tensors].count(tensor.storage) == 1, f"two {role}s are bound to {tensor.storage}")
+            _verify_tensor(tensor, role, storages)
+
+
+def _verify_tensor(tensor: Tensor, role: str, storages: Mapping[str, Storage]) -> None:
+    require(tensor.storage in storages, f"{role} {tensor.name!r} is bound to {tensor.storage}, which does not exist")
+    storage = storages[tensor.storage]
+    require(storage.role == role, f"{role} {tensor.name!r} is bound to {storage.name}, of role {storage.role}")
+    fits = storage.dtype == tensor.dtype and storage.size == math.prod(tensor.shape)
+    require(fits, f"{role} {tensor.name!r} is {tensor.dtype}{list(tensor.shape)}, and {storage.name} {storage.dtype}[{storage.size}]")
+
+
+def _verify_place(storage: Storage, program: Program) -> None:
+    require(storage.size >= 0, f"{storage.name} has {storage.size} elements")
+    if storage.role in ("weight", "arena"):
+        whole = program.arena_bytes if storage.role == "arena" else program.weights.size
+        require(storage.offset % program.alignment == 0, f"{storage.name} lies at {storage.offset}, no multiple of {program.alignment}")
+        inside = storage.offset >= 0 and storage.offset + storage.bytes <= whole
+        require(inside, f"{storage.name} ends at {storage.offset + storage.bytes} of {whole} bytes")
+
+
+def _verify_calls(program: Program, storages: Mapping[str, Storage]) -> None:
+    kernels = {kernel.name: kernel for kernel in program.kernels}
+    written: set[str] = set()
+    for call in program.calls:
+        require(call.kernel in kernels, f"a call of {call.kernel}, which does not exist")
+        _verify_call(call, kernels[call.kernel], storages)
+        pairs = list(zip(kernels[call.kernel].parameters, call.arguments, strict=True))
+        for parameter, argument in pairs:
+            filled = storages[argument.storage].role in ("input", "weight") or argument.storage in written
+            require(filled or parameter.access == "write", f"{call.kernel} reads {argument.storage}, which nothing has written")
+        written.update(argument.storage for parameter, argument in pairs if parameter.access != "read")
+    for tensor in program.outputs:
+        require(tensor.storage in written or 0 in tensor.shape, f"nothing writes output {tensor.name!r}")
+
+
+def _verify_call(call: Call, kernel: Kernel, storages: Mapping[str, Storage]) -> None:
+    takes = len(kernel.parameters)
+    require(len(call.arguments) == takes, f"{call.kernel} takes {takes} arguments, not {len(call.arguments)}")
+    pairs = list(zip(kernel.parameters, call.arguments, strict=True))
+    for parameter, argument in pairs:
+        _verify_argument(call, parameter, argument, storages)
+    spans = [(a.storage, (a.start, a.start + p.buffer.size - 1), p.access) for p, a in pairs]
+    for at, (storage, span, access) in enumerate(spans):
+        for other, other_span, other_access in spans[:at]:
+            apart = storage != other or not _meet(span, other_span) or access == other_access == "read"
+            require(apart, f"{call.kernel} writes {storage} where it is another argument too")
+
+
+def _verify_argument(call: Call, parameter: Parameter, argument: Argument, storages: Mapping[str, Storage]) -> None:
+    place = f"argument {parameter.buffer.name} of {call.kernel}"
+    require(argument.storage in storages, f"{place} is {argument.storage}, which does not exist")
+    storage = storages[argument.storage]
+    require(storage.dtype == parameter.buffer.dtype, f"{place} is {parameter.buffer.dtype}, and {storage.name} {storage.dtype}")
+    fits = argument.start >= 0 and argument.start + parameter.buffer.size <= storage.size
+    require(fits, f"{place} takes {parameter.buffer.size} elements from {argument.start} of {storage.name}, which has {storage.size}")
+    require(parameter.access == "read" or storage.role in ("output", "arena"), f"{place} writes {storage.name}, of role {storage.role}")
+
+
+def _verify_liveness(program: Program, storages: Mapping[str, Storage]) -> None:
+    live: dict[str, Interval] = {}
+    for position, call in enumerate(program.calls):
+        for argument in call.arguments:
+            if storages[argument.storage].role == "arena":
+                live[argument.storage] = (live.get(argument.storage, (position, position))[0], position)
+    by_offset = sorted((storages[name] for name in live), key=lambda storage: storage.offset)
+    for at, storage in enumerate(by_offset):
+        for other in by_offset[at + 1 :]:
+            if other.offset >= storage.offset + storage.bytes:
+                break
+            both = _meet(live[storage.name], live[other.name])
+            require(not both, f"{storage.name} and {other.name} share bytes and are live at the same time")
+
+
+def _meet(a: Interval, b: Interval) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
