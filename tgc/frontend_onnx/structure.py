@@ -10,7 +10,6 @@ import onnx.checker
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from tgc.errors import ModelError
-from tgc.frontend_onnx.folding import SMALL
 
 
 def origin_of(node: NodeProto) -> str:
@@ -138,10 +137,9 @@ def _skeleton(model: onnx.ModelProto, nodes: Sequence[NodeProto]) -> onnx.ModelP
                 attribute.t.CopyFrom(TensorProto(data_type=attribute.t.data_type, dims=[0]))
     small.graph.input.extend(model.graph.input)
     small.graph.output.extend(model.graph.output)
+    for value in (*small.graph.input, *small.graph.output):
+        value.type.tensor_type.shape.SetInParent()  # The checker wants a shape; dimensions are `dimensions`' business.
     taken = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= SMALL and tensor.data_location != TensorProto.EXTERNAL:
-            small.graph.initializer.add().CopyFrom(tensor)
-        elif tensor.name not in taken:
-            small.graph.input.add().CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    anything = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    small.graph.input.extend(onnx.ValueInfoProto(name=t.name, type=anything) for t in model.graph.initializer if t.name not in taken)
     return small
