@@ -17,7 +17,7 @@ Besides the operations of `tgc.ir.ops` there are these keys. Optional ones are u
     GATHER    {0} {1}                {0}[lane] for each lane of the index vector {1} (a name)
     LOAD_IF   {0} {1} {2}            the elements from address {1} on where mask {0} holds, else {2} (names); others are not read
     GATHER_IF {0} {1} {2} {3}        {1}[lane of {2}] where mask {0} holds, else {3} (names); others are not read
-    STORE     {0} {1}                a statement: {1} to address {0}
+    STORE     {0} {1}                a statement (its semicolon is the printer's): {1} to address {0}
     STORE_STRIDED {0} {1} {2}        a statement: {2} (a name) to every {1}-th element from address {0} on
     SCATTER   {0} {1} {2}            a statement: lanes of {2} to {0}[lane of {1}] (names)
     SUB, NEG  optional               a - b, -a
@@ -92,7 +92,8 @@ class Dialect:
     values:   dtype name -> type of a scalar value. elements: dtype name -> type of a stored element. vectors: dtype name -> type
               of a vector value, with {n}. INDEX is a dtype among them.
     scalar, vector: operation keys -> forms.
-    literals: dtype name -> pattern around the digits, which for f16 and bf16 are those of its bits; infinity, nan: the same for what has no digits.
+    literals: dtype name -> pattern around the digits, which for f16 and bf16 are those of the bits; infinity, nan: the same for
+              what has no digits.
     kernel:   the head of a kernel, with {name} and {parameters}. parameter: with {space} {const} {type} {name} and its
               {position}. entry: a line at the kernel's start for each parameter, with {name} and {position}.
     spaces:   address space -> what precedes a pointer's type or an array's.
@@ -143,6 +144,8 @@ def literal(dialect: Dialect, lit: Lit) -> tuple[str, int]:
         bits = np.asarray(lit.value).astype(lit.dtype.numpy).view(np.uint16)
         return dialect.literals[name].format(hex(int(bits))), ATOM  # C has no such literals: the type's own bits
     value = float(lit.value) if lit.dtype.is_float else int(lit.value)
+    if name not in dialect.literals:
+        return f"0x{int(np.asarray(value).astype(lit.dtype.numpy).view(np.uint16)):04x}", ATOM
     if math.isnan(value):
         return dialect.nan[name], ATOM
     if math.isinf(value):

@@ -196,7 +196,7 @@ def _store(writer: Writer, store: Store, pending: dict[str, Buffer]) -> None:
         writer.scopes[-1].lines.append(f"{declared}{variable} = {text};")
     else:
         text = _store_text(writer, buffer, index, store.value)
-        writer.scopes[-1].lines.append(f"{text};")
+        writer.scopes[-1].lines.append(text if text.endswith(";") else f"{text};")
     writer.clock.store(buffer.name)
 
 
