@@ -24,6 +24,8 @@ class _Bodies(Protocol):
 
     has_function: bool
     has_context_dependent_function: bool
+    function_opset_versions: list[int]
+    context_dependent_function_opset_versions: list[int]
 
     def get_function_with_opset_version(self, opset: int) -> bytes: ...
 
@@ -55,12 +57,14 @@ def schema_body(node: NodeProto, opset: int, inputs: Sequence[Node | None]) -> F
     schema = _bodies(node, opset)
     if schema is None:
         return None
+    # A schema has bodies for some opsets; the newest that is old enough means the same today, under the opset it was written for.
     written = b""
     if schema.has_context_dependent_function:
+        version = max((v for v in schema.context_dependent_function_opset_versions if v <= opset), default=0)
         types = [_type_of(value).SerializeToString() for value in inputs]
-        written = schema.get_context_dependent_function_with_opset_version(opset, node.SerializeToString(), types)
+        written = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
     elif schema.has_function:
-        written = schema.get_function_with_opset_version(opset)
+        written = schema.get_function_with_opset_version(max((v for v in schema.function_opset_versions if v <= opset), default=0))
     return FunctionProto.FromString(written) if written else None
 
 
