@@ -1,0 +1,157 @@
+"""Where the elements of a resized axis come from, and with which weights. Plain numpy; nothing here knows of graphs.
+
+Resizing is separable: each axis on its own is a sparse matrix of `taps` entries a row, which `Taps` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.errors import ModelError, UnsupportedError
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A resized axis: `size` elements become `out`; `scale` is out / size before rounding. start, end: the region of interest, 0 to 1."""
+
+    size: int
+    out: int
+    scale: float
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The attributes of Resize that say how to sample, named as ONNX names them."""
+
+    mode: str = "nearest"
+    coordinates: str = "half_pixel"
+    nearest_mode: str = "round_prefer_floor"
+    cubic_coeff_a: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """out[i] = sum over k of weights[i, k] * source[indices[i, k]]; indices [out, taps] are in range.
+
+    outside: [out] bool, true where the whole element is the extrapolation value.
+    """
+
+    indices: Indices
+    weights: Floats
+    outside: npt.NDArray[np.bool_]
+
+
+def taps(axis: Axis, how: Sampling) -> Taps:
+    """The taps of every output element of `axis`. Raises ModelError for modes that ONNX does not have."""
+    position = _positions(axis, how.coordinates)
+    outside = np.zeros(axis.out, np.bool_)
+    if how.coordinates == "tf_crop_and_resize":
+        outside = (position < 0) | (position > axis.size - 1)
+    if how.mode == "nearest":
+        indices = np.clip(_nearest(position, how.nearest_mode), 0, axis.size - 1)[:, None]
+        return Taps(indices, np.ones(indices.shape), outside)
+    indices, weights = _weighted(position, axis, how)
+    used = np.any(weights != 0, axis=0)
+    return Taps(np.clip(indices, 0, axis.size - 1)[:, used], weights[:, used], outside)
+
+
+def _positions(axis: Axis, coordinates: str) -> Floats:
+    """The place of each output element on the source axis, in source elements, [out]."""
+    i = np.arange(axis.out, dtype=np.float64)
+    width = axis.scale * axis.size  # of the output before it was rounded to a whole number
+    match coordinates:
+        case "half_pixel":
+            return (i + 0.5) / axis.scale - 0.5
+        case "half_pixel_symmetric":
+            return axis.size / 2 * (1 - axis.out / width) + (i + 0.5) / axis.scale - 0.5
+        case "pytorch_half_pixel":
+            return (i + 0.5) / axis.scale - 0.5 if width != 1 else np.zeros(axis.out)
+        case "asymmetric":
+            return i / axis.scale
+        case "align_corners":
+            return i * (axis.size - 1) / (width - 1) if width != 1 else np.zeros(axis.out)
+        case "tf_crop_and_resize":
+            if width == 1:
+                return np.full(axis.out, 0.5 * (axis.start + axis.end) * (axis.size - 1))
+            return axis.start * (axis.size - 1) + i * (axis.end - axis.start) * (axis.size - 1) / (width - 1)
+        case "tf_half_pixel_for_nn":
+            return (i + 0.5) / axis.scale
+        case _:
+            raise ModelError(f"coordinate_transformation_mode is {coordinates!r}")
+
+
+def _nearest(position: Floats, mode: str) -> Indices:
+    rounding: dict[str, Callable[[Floats], Floats]] = {
+        "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+        "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
+    }
+    if mode not in rounding:
+        raise ModelError(f"nearest_mode is {mode!r}")
+    return np.asarray(rounding[mode](position), np.int64)
+
+
+def _triangle(x: Floats) -> Floats:
+    return np.maximum(0.0, 1 - np.abs(x))
+
+
+def _keys(x: Floats, a: float) -> Floats:
+    """Cubic convolution: R. G. Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, equation 4."""
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def _weighted(position: Floats, axis: Axis, how: Sampling) -> tuple[Indices, Floats]:
+    """Indices, possibly out of range, and weights, both [out, taps], of linear and cubic sampling.
+
+    Antialiasing stretches the kernel by 1 / scale when the axis shrinks.
+    """
+    if how.mode not in ("linear", "cubic"):
+        raise ModelError(f"mode is {how.mode!r}")
+    squeeze = min(axis.scale, 1.0) if how.antialias else 1.0
+    radius = int(np.ceil((1 if how.mode == "linear" else 2) / squeeze))
+    indices = np.floor(position).astype(np.int64)[:, None] + np.arange(1 - radius, radius + 1)[None, :]
+    distance = (indices - position[:, None]) * squeeze
+    weights = _triangle(distance) if how.mode == "linear" else _keys(distance, how.cubic_coeff_a)
+    if how.antialias:
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    if how.exclude_outside:
+        weights = np.where((indices < 0) | (indices >= axis.size), 0.0, weights)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return indices, weights
+
+
+def output_axes(
+    shape: tuple[int, ...], scales: list[float] | None, sizes: list[int] | None, axes: list[int], policy: str
+) -> dict[int, tuple[int, float]]:
+    """For each of `axes`: (output extent, scale). `scales` or `sizes` has one entry for each. Raises ModelError."""
+    wanted = scales if scales is not None else sizes
+    if wanted is None or len(wanted) != len(axes) or min(wanted, default=1) <= 0:
+        raise ModelError(f"sizes {sizes}, scales {scales} for axes {axes}")
+    if scales is not None:
+        # in single precision, as ONNX's shape inference rounds
+        return {axis: (int(np.floor(np.float32(shape[axis]) * np.float32(scale))), scale) for axis, scale in zip(axes, scales, strict=True)}
+    assert sizes is not None
+    ratios = [size / shape[axis] for axis, size in zip(axes, sizes, strict=True)]
+    match policy:
+        case "stretch":
+            return {axis: (size, ratio) for axis, size, ratio in zip(axes, sizes, ratios, strict=True)}
+        case "not_larger" | "not_smaller":
+            scale = min(ratios) if policy == "not_larger" else max(ratios)
+            return {axis: (int(np.floor(scale * shape[axis] + 0.5)), scale) for axis in axes}
+        case _:
+            raise UnsupportedError(f"keep_aspect_ratio_policy is {policy!r}")
