@@ -117,12 +117,12 @@ def fits(bits: int) -> list[Fit]:
 
     rows = [
         Fit("EXP2", "(2^x - 1) / x, |x| <= 1/2", lambda x: (mp.mpf(2) ** x - 1) / x if x else mp.log(2), -0.5, 0.5, pick(5, 10),
-            weight=lambda x: x / mp.mpf(2) ** x + 0),
+            weight=lambda x: x / mp.mpf(2) ** x),
         Fit("LOG2", "(log2(m) / s - 2 / ln 2) / s^2, s = (m - 1) / (m + 1), t = s^2", log2_tail, TINY, S, pick(2, 7), weight=lambda t: t),
         Fit("SIN", "(sin(x) - x) / x^3, t = x^2, |x| <= pi/2", cubic(mp.sin), TINY, PI2, pick(3, 7), weight=relative_to(mp.sin, 3)),
         Fit("EXPM1", "(exp(x) - 1 - x) / x^2, |x| <= 1/2", lambda x: (mp.expm1(x) - x) / x**2 if abs(x) > 1e-20 else mp.mpf("0.5"),
             -0.5, 0.5, pick(5, 11), weight=lambda x: x**2 / mp.expm1(x) if abs(x) > 1e-20 else x),
-        Fit("SINH", "(sinh(x) - x) / x^3, t = x^2, |x| <= 1", cubic(mp.sinh), TINY, 1.0, pick(2, 6), weight=relative_to(mp.sinh, 3)),
+        Fit("SINH", "(sinh(x) - x) / x^3, t = x^2, |x| <= 1", cubic(mp.sinh), TINY, 1.0, pick(3, 6), weight=relative_to(mp.sinh, 3)),
         Fit("ASIN", "(asin(x) - x) / x^3, t = x^2, |x| <= 1/2", cubic(mp.asin), TINY, 0.25, pick(4, 12), weight=relative_to(mp.asin, 3)),
         Fit("ATAN", "(atan(x) - x) / x^3, t = x^2, |x| <= 1", cubic(mp.atan), TINY, 1.0, pick(7, 18), weight=relative_to(mp.atan, 3)),
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def fits(bits: int) -> list[Fit]:
         rows += [
             Fit("TANH", "(tanh(x) - x) / x^3, t = x^2, |x| <= 0.625", cubic(mp.tanh), TINY, 0.390625, 3, 3, weight=relative_to(mp.tanh, 3)),
             Fit("ERF", "erf(x) / x, t = x^2, |x| <= 1", odd(mp.erf), TINY, 1.0, 11, weight=relative_to(mp.erf, 1)),
-            Fit("ERFC", "log2(erfc(x)) / (x + 1), 1 <= x <= 6", lambda x: mp.log(mp.erfc(x), 2) / (x + 1), 1.0, 6.0, 9, 8, weight=lambda x: mp.erfc(x) * (x + 1)),
+            Fit("ERFC", "log2(erfc(x)) / (x + 1), 1 <= x <= 6", lambda x: mp.log(mp.erfc(x), 2) / (x + 1), 1.0, 6.0, 7, 6, weight=lambda x: mp.erfc(x) * (x + 1)),
         ]
     return rows
 
@@ -150,11 +150,36 @@ def emit(fit: Fit, bits: int) -> None:
             print(f"{name}_F{bits} = (\n    " + ",\n    ".join(mp.nstr(v, 20) for v in values) + ",\n)")
 
 
+def parts(value: Number, bits: tuple[int, ...]) -> list[Number]:
+    """`value` as a sum of numbers with so many bits each, and a last one with the rest, in double precision."""
+    result = []
+    for count in bits:
+        exponent = int(mp.floor(mp.log(abs(value), 2)))
+        scale = mp.mpf(2) ** (count - 1 - exponent)
+        result.append(mp.nint(value * scale) / scale)
+        value -= result[-1]
+    return [*result, value]
+
+
+def emit_constants() -> None:
+    """pi in parts whose products with a quotient are exact, the last part aside."""
+    rows = (
+        ("PI_F32", "for f32, quotients below 2^13", (11, 11, 11)),
+        ("PI_F64", "for f64, quotients below 2^23", (30, 30, 30)),
+        ("PI_FOR_F32", "for f32 reduced in f64, quotients below 2^26", (27,)),
+    )
+    for name, meaning, bits in rows:
+        print(f"\n# pi as a sum, {meaning}\n{name} = (" + ", ".join(repr(float(part)) for part in parts(mp.pi, bits)) + ")")
+    print(f'\n# ln 2 to 40 digits\nLN_2 = "{mp.nstr(mp.log(2), 40)}"')
+    print("\n# where the rational functions reach 1\nTANH_LIMIT_F32 = 9.01\nERF_LIMIT_F32 = 3.92")
+
+
 def main() -> None:
     print('"""Minimax coefficients, lowest power first. Made by benchmarks/fit_polynomials.py."""')
     for bits in (32, 64):
         for fit in fits(bits):
             emit(fit, bits)
+    emit_constants()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tgc.ir.expr import Expr, apply
 from tgc.ir.scalar_arithmetic import abs, add, copysign, div, in_f32, lit, lt, mul, neg, sub, where
 from tgc.ir.scalar_exponential import float_only, for_type, polynomial, sqrt
 
+
 @in_f32
 def sin(x: Expr) -> Expr:
     """Sine."""
