@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tgc.backends.llvm.codegen import compile_module
 from tgc.backends.llvm.jit import LoadedObject, load_object
-from tgc.backends.llvm.machine import machine_of, resolve_host
+from tgc.backends.llvm.machine import host_target, machine_of
 from tgc.backends.llvm.module import print_module
 from tgc.backends.options import EmitOptions
 from tgc.ir import ops
@@ -30,6 +30,7 @@ from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.targets import CPU
 
 PEAK_STEPS = 20000
+Floats = npt.NDArray[np.float32]
 
 
 def plus(*terms: Expr) -> Expr:
@@ -100,7 +101,7 @@ def peak(rows: int, columns: int, lanes: int) -> Program:
     )  # fmt: skip
 
 
-def aligned(size: int) -> npt.NDArray[np.float32]:
+def aligned(size: int) -> Floats:
     raw = np.zeros(size * 4 + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * 4].view(np.float32)
@@ -114,7 +115,7 @@ def build(program: Program) -> tuple[LoadedObject, float]:
     return load_object(code), time.perf_counter() - start
 
 
-def seconds(program: Program, loaded: LoadedObject, weights: npt.NDArray[np.float32], inputs: list[npt.NDArray[np.float32]], out: npt.NDArray[np.float32], repeats: int) -> float:
+def seconds(program: Program, loaded: LoadedObject, weights: Floats, inputs: list[Floats], out: Floats, repeats: int) -> float:
     """The shortest of `repeats` runs."""
     kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     run = kind(loaded.address(f"{program.name}_run"))
@@ -130,7 +131,7 @@ def seconds(program: Program, loaded: LoadedObject, weights: npt.NDArray[np.floa
 
 
 def measure(rows: int, columns: int, m: int, n: int, k: int) -> dict[str, object]:
-    lanes = resolve_host(CPU).vector_lanes(32)
+    lanes = host_target(CPU).vector_lanes(32)
     random = np.random.default_rng(0)
     top = peak(rows, columns, lanes)
     operands = aligned(2 * lanes)

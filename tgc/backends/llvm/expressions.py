@@ -12,6 +12,8 @@ from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Arg, Broadcast, Buffer, Coordinate, Expr, Lit, Load, Ramp, Var
 
+Terms = tuple[tuple[Expr, int], ...]
+
 
 def value(fn: Function, root: Expr) -> Known:
     """`root` as a value that dominates the point of writing. Deep expressions do not recurse."""
@@ -118,7 +120,7 @@ def address(fn: Function, buffer: Buffer, index: Expr) -> tuple[Known, int]:
     terms = sorted(((value(fn, atom), atom, c) for atom, c in total.terms), key=lambda term: term[0].scope)
     pointer = Known(place.pointer, 0)
     fresh = False
-    prefix: tuple[tuple[Expr, int], ...] = ()
+    prefix: Terms = ()
     for known, atom, coefficient in terms:
         prefix = (*prefix, (atom, coefficient))
         fresh = fresh or atom in fn.fresh
@@ -131,7 +133,7 @@ def address(fn: Function, buffer: Buffer, index: Expr) -> tuple[Known, int]:
     return pointer, _alignment(place.alignment, total, bytes_)
 
 
-def _step(fn: Function, buffer: Buffer, pointer: Known, atom: Known, factor: int, prefix: tuple[tuple[Expr, int], ...], fresh: bool) -> Known:
+def _step(fn: Function, buffer: Buffer, pointer: Known, atom: Known, factor: int, prefix: Terms, fresh: bool) -> Known:
     """pointer + factor * atom elements."""
     key = ("at", buffer, prefix)
     if key in fn.known:

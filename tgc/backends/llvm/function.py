@@ -50,8 +50,8 @@ class Scope:
 class Function:
     """One LLVM function being written.
 
-    places: buffers in scope. extents: of the loops around the point of writing. known: values that dominate the point of writing. fresh: keys of `known` that read memory which
-    the kernel writes, forgotten at the next store.
+    places: buffers in scope. extents: of the loops around the point of writing. known: values that dominate that point.
+    fresh: keys of `known` that read memory which the kernel writes, forgotten at the next store.
     """
 
     machine: Machine

@@ -59,14 +59,16 @@ def target_machine(triple: str, cpu: str, features: str, abi: str = "") -> llvm.
         target = llvm.Target.from_triple(triple)
     except RuntimeError as error:
         raise ToolchainError(f"this build of llvmlite has no code generator for {triple}: {error}") from error
-    machine: llvm.TargetMachine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small", abiname=abi)
+    machine: llvm.TargetMachine = target.create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small", abiname=abi
+    )
     machine.set_asm_verbosity(False)
     return machine
 
 
 def machine_of(target: Target) -> Machine:
     """`target` as the printer sees it; "host" is filled in where it was not yet."""
-    target = resolve_host(target)
+    target = host_target(target)
     return _machine(target.triple, target.cpu, target.features, target.vector_bits)
 
 
@@ -102,14 +104,17 @@ def host_features() -> dict[str, bool]:
     return dict(llvm.get_host_cpu_features())
 
 
-def resolve_host(target: Target) -> Target:
+def host_target(target: Target) -> Target:
     """`target` with this machine's triple, processor and features where it says "host"; any other target as it is."""
     if target.cpu != "host":
         return target
     features = host_features()
     flags = sorted(f"{'+' if on else '-'}{name}" for name, on in features.items())
-    bits, registers = _vectors(features, llvm.get_process_triple())
-    return with_host(target, llvm.get_process_triple(), llvm.get_host_cpu_name(), ",".join([*flags, "-prefer-256-bit"] if bits == 512 else flags), bits, registers)
+    triple = llvm.get_process_triple()
+    bits, registers = _vectors(features, triple)
+    if bits == 512:
+        flags.append("-prefer-256-bit")
+    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers)
 
 
 def _vectors(features: dict[str, bool], triple: str) -> tuple[int, int]:

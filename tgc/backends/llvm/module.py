@@ -87,10 +87,9 @@ def _run_function(program: Program, machine: Machine) -> str:
     tables = [f"%{group}.null" for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)) if tensors]
     head = f"define i32 @{program.name}_run(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
     guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
-    return "\n".join(
-        [head, "entry:", *guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers"), *_calls(program, machine, pointers)]
-        + [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
-    )
+    checks_text = [*guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers")]
+    tail = [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
+    return "\n".join([head, "entry:", *checks_text, *_calls(program, machine, pointers), *tail])
 
 
 def _check(pointer: str, name: str, alignment: int, machine: Machine, body: list[str]) -> str:
