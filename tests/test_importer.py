@@ -71,7 +71,7 @@ def schemas(lowering: Lowering) -> list[onnx.defs.OpSchema]:
     return [s for s in every if (s.domain, s.name) == (lowering.domain, lowering.op_type) and s.since_version in lowering.since]
 
 
-@pytest.mark.parametrize("lowering", standard_registry(), ids=lambda entry: f"{entry.op_type}-{entry.since[0]}")
+@pytest.mark.parametrize("lowering", list(standard_registry()), ids=lambda entry: f"{entry.op_type}-{entry.since[0]}")
 def test_lowering_matches_its_schemas(lowering: Lowering) -> None:
     """Names, order and defaults of a lowering's parameters are those of the ONNX schema of every version that it lists."""
     found = schemas(lowering)
