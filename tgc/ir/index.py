@@ -282,6 +282,10 @@ def from_expr(expr: Expr, extents: Mapping[Var, int]) -> Index:
             inner = from_expr(a, extents)
             if bounds(inner)[0] >= 0:
                 return inner // int(value)
+        case Apply(op, (Apply(test, (x, y)), a, b)) if op is ops.WHERE and test is ops.LT and (x, y) == (a, b):
+            return minimum(from_expr(a, extents), from_expr(b, extents))
+        case Apply(op, (a, b)) if op is ops.MAX:
+            return maximum(from_expr(a, extents), from_expr(b, extents))
     return opaque(expr, *expression_bounds(expr, extents))
 
 
@@ -335,6 +339,16 @@ def minimum(a: Index, b: Index) -> Index:
         return b
     x, y = to_expr(a), to_expr(b)
     return opaque(ex.apply(ops.WHERE, ex.apply(ops.LT, x, y), x, y), min(a0, b0), min(a1, b1))
+
+
+def maximum(a: Index, b: Index) -> Index:
+    """The larger of the two."""
+    (a0, a1), (b0, b1) = bounds(a), bounds(b)
+    if a0 >= b1:
+        return a
+    if b0 >= a1:
+        return b
+    return opaque(ex.apply(ops.MAX, to_expr(a), to_expr(b)), max(a0, b0), max(a1, b1))
 
 
 def clamp(expr: Expr, extent: int) -> Index:

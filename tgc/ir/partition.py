@@ -1,0 +1,80 @@
+"""What lies between graph and kernels: which nodes are written to memory, where, and which computation writes each.
+
+A block is one piece of memory. A region is one kernel to be: it evaluates `body` at every index and stores the result in
+`place`. Whatever its body reaches that has a place of its own, or is an input or a constant, is loaded; the rest is computed
+on the spot. A fill writes the halo of a padded block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tgc.ir.dtypes import DType
+from tgc.ir.graph import Graph, Node, Pad, Reduce, Shape
+from tgc.ir.program import Role
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Memory for a tensor of `shape`. `order` lists its axes from the slowest to the fastest; strides are dense."""
+
+    name: str
+    dtype: DType
+    shape: Shape
+    role: Role
+    order: tuple[int, ...]
+
+    def strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along each axis."""
+        strides = [0] * len(self.shape)
+        step = 1
+        for axis in reversed(self.order):
+            strides[axis] = step
+            step *= self.shape[axis]
+        return tuple(strides)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A box in a block: `low` is the box's first element, its extent is that of the tensor which lives there."""
+
+    block: str
+    low: tuple[int, ...]
+
+    def inside(self, offset: tuple[int, ...]) -> Place:
+        """The box that starts `offset` further on."""
+        return Place(self.block, tuple(a + b for a, b in zip(self.low, offset, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One kernel to be: `body` evaluated over its shape, stored in `place`.
+
+    contraction: the sum of products that the region computes, if any; between it and `body` are maps, reshapes and permutes.
+    """
+
+    body: Node
+    place: Place
+    contraction: Reduce | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """The halo of `pad`, whose whole box is `place`."""
+
+    pad: Pad
+    place: Place
+
+
+Step = Region | Fill
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Steps in order. `places` holds every node that is in memory, constants left out; `blocks` is keyed by name."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    places: Mapping[Node, Place]
+    blocks: Mapping[str, Block] = field(default_factory=dict)

@@ -1,0 +1,141 @@
+"""Schedules are data: a tuple of steps, each a change of a loop nest that keeps its meaning.
+
+Each step's docstring shows the nest before and after. `tgc.passes.schedule.apply` carries them out; the heuristic, the search
+and a person write the same thing. Steps name loops by their variables.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from tgc.ir.kernel import LoopKind
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One loop into two: `var`_o over blocks and `var`_i inside a block of `factor`.
+
+        for i in 40: S(i)    ->    for i_o in 3: for i_i in 16: S(min(16*i_o, 24) + i_i)
+
+    Where the factor does not divide the extent, `overlap` lets the last block start early and do some work twice (stores
+    write the same values again), `guard` lets it run over and skips what is outside.
+    """
+
+    var: str
+    factor: int
+    tail: Literal["overlap", "guard"] = "overlap"
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Two loops, one directly in the other, into one called `outer`.
+
+    for i in I: for j in J: S(i, j)    ->    for i in I*J: S(i / J, i % J)
+    """
+
+    outer: str
+    inner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reorder:
+    """Loops that are directly nested in each other, in another order, outermost first.
+
+    for i: for j: S    ->    for j: for i: S
+    """
+
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribute:
+    """A loop moves inside the loops in its body; what its body keeps in registers becomes an array.
+
+        for i in I:                        alloc acc[I]
+          alloc acc                        for i in I: acc[i] = 0
+          acc = 0                    ->    for k in K: for i in I: acc[i] += S(i, k)
+          for k in K: acc += S(i, k)       for i in I: out[i] = acc[i]
+          out[i] = acc
+    """
+
+    var: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vectorize:
+    """A loop becomes one vector operation a statement; its extent is the number of lanes, a power of two.
+
+    for i in 8: out[i] = a[i] + b    ->    out[0..8] = a[0..8] + broadcast(b)
+    """
+
+    var: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unroll:
+    """A loop written out.
+
+    for i in 2: S(i)    ->    S(0); S(1)
+    """
+
+    var: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorizeReduction:
+    """A loop that accumulates into one register does so in `lanes` lanes, which are combined at the end.
+
+        for k in K: acc = acc + S(k)    ->    alloc part[lanes] = 0
+                                              for k_o in K / lanes: part[..] += S(k_o * lanes + ..)
+                                              for l in lanes: acc = acc + part[l]
+
+    What is left over when `lanes` does not divide K is one more vector, its lanes that were already counted masked out.
+    """
+
+    var: str
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The data of a constant parameter in the order in which the loops read it, so that it is read front to back.
+
+    w[k * 64 + j_o * 16 + j_i] in loops j_o, k, j_i    ->    w'[(j_o * K + k) * 16 + j_i]
+    """
+
+    buffer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A loop whose iterations are independent is run as `kind` says: parallel, grid0..2 or lane0..2."""
+
+    var: str
+    kind: LoopKind
+
+
+Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Pack | Bind
+Schedule = tuple[Step, ...]
+
+STEPS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Pack, Bind)
+}
+
+
+def to_json(schedule: Schedule) -> str:
+    """`schedule` as JSON, one step a line."""
+    rows = [json.dumps({"step": type(step).__name__, **asdict(step)}) for step in schedule]
+    return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]\n"
+
+
+def from_json(text: str) -> Schedule:
+    """The schedule that `to_json` wrote. Raises ValueError where it is not one."""
+    steps: list[Step] = []
+    for row in json.loads(text):
+        kind = STEPS.get(row.pop("step", ""))
+        if kind is None or set(row) - {entry.name for entry in fields(kind)}:
+            raise ValueError(f"not a schedule step: {row}")
+        steps.append(kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}))
+    return tuple(steps)

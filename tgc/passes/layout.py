@@ -1,0 +1,218 @@
+"""Layout: the order of the axes of every block, chosen once.
+
+A contraction wants the axes along which its constant operand varies (the output channels) to be contiguous, because those
+are what it computes a vector of; anything else keeps the order of what it reads. Inputs and outputs of the model stay
+row-major; a contraction that would have to scatter into one gets a block of its own and a copy. A contraction of two
+computed operands whose second does not lie along the vector gets that operand copied into the order it needs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from tgc.ir import index as ix
+from tgc.ir.expr import Arg, Var
+from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Slice, Window
+from tgc.ir.index import Index
+from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
+from tgc.ir.views import Vector, dot, source_index
+from tgc.passes.lower import forward, path_to, reads
+
+Order = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _State:
+    partition: Partition
+    places: dict[Node, Place]
+    blocks: dict[str, Block]
+    wishes: dict[str, dict[Order, int]]
+    settled: set[str]
+
+
+def layout(partition: Partition) -> Partition:
+    """`partition` with the order of every arena block chosen, and the copies that the choice needs."""
+    blocks = dict(partition.blocks)
+    fixed = {name for name, made in blocks.items() if made.role != "arena"}
+    state = _State(replace(partition, blocks=blocks), dict(partition.places), blocks, defaultdict(dict), fixed)
+    steps: list[Step] = []
+    for step in partition.steps:
+        steps.extend([step] if isinstance(step, Fill) else _settle_region(state, step))
+    for name in blocks:
+        _settle(state, name)
+    return Partition(partition.graph, tuple(steps), state.places, blocks)
+
+
+def _settle_region(state: _State, region: Region) -> list[Step]:
+    """The region, with copies before and after it where its layout needs them."""
+    state.partition = replace(state.partition, places=state.places)
+    heavy = region.contraction
+    at = iteration_index(region)
+    for node, _ in reads(region, state.partition, at):
+        if node in state.places:
+            _settle(state, state.places[node].block)
+    wish = _followed_order(state, region, at) if heavy is None else _feature_order(state, region, heavy, at)
+    name = region.place.block
+    if state.blocks[name].role == "output" and heavy is not None and wish != state.blocks[name].order:
+        return _detour(state, region, wish)
+    if name not in state.settled:
+        votes = state.wishes[name]
+        votes[wish] = votes.get(wish, 0) + prod(region.body.shape)
+    elif heavy is not None:
+        wish = state.blocks[name].order
+    before = [] if heavy is None else _second_operand_copies(state, region, heavy, at, wish)
+    return [*before, region]
+
+
+def _settle(state: _State, name: str) -> None:
+    if name in state.settled:
+        return
+    state.settled.add(name)
+    votes = state.wishes.get(name)
+    if votes:
+        order = max(votes, key=lambda wish: votes[wish])
+        state.blocks[name] = replace(state.blocks[name], order=order)
+
+
+def _detour(state: _State, region: Region, wish: Order) -> list[Step]:
+    """The region into a block of its own in the order it wants, then a copy to where its result belongs."""
+    target = state.blocks[region.place.block]
+    made = Block(f"{target.name}_{len(state.blocks)}", region.body.dtype, region.body.shape, "arena", wish)
+    state.blocks[made.name] = made
+    state.settled.add(made.name)
+    inner = Region(region.body, Place(made.name, (0,) * len(made.shape)), region.contraction)
+    before = _second_operand_copies(state, inner, region.contraction, iteration_index(region), wish) if region.contraction else []
+    state.places[region.body] = inner.place
+    copied = Map(_identity_of(region.body), (region.body,), region.body.shape, region.body.origin)
+    return [*before, inner, Region(copied, region.place)]
+
+
+def _identity_of(node: Node) -> Arg:
+    return Arg(0, node.dtype)
+
+
+def iteration_index(region: Region) -> Vector:
+    """The body's index in terms of the loops: the contraction's axes where there is one, else the body's own."""
+    heavy = region.contraction
+    shape = region.body.shape if heavy is None else heavy.shape
+    at = tuple(ix.axis(Var(f"i{axis}"), size) for axis, size in enumerate(shape))
+    if heavy is not None:
+        for view in reversed(path_to(region.body, heavy)):
+            at = forward(view, at)
+    return at
+
+
+def _followed_order(state: _State, region: Region, at: Vector) -> Order:
+    """The order of the largest tensor that is read with the body's own axes; row-major where none is."""
+    best: tuple[int, Order] | None = None
+    for node, index in reads(region, state.partition, at):
+        place = state.places.get(node)
+        if place is None or len(index) != len(at) or node.shape == () or not _same_axes(at, index):
+            continue
+        size = prod(node.shape)
+        if best is None or size > best[0]:
+            best = (size, state.blocks[place.block].order)
+    return best[1] if best is not None else tuple(range(len(at)))
+
+
+def _same_axes(at: Vector, index: Vector) -> bool:
+    """Whether each component of `index` varies with that component of `at`, or not at all, and with no other."""
+    for own, read in zip(at, index, strict=True):
+        mine = ix.variables(own)
+        other = {var for var in ix.variables(read) if var.name.startswith("i")}
+        if not other <= mine:
+            return False
+    return True
+
+
+def _feature_order(state: _State, region: Region, heavy: Reduce, at: Vector) -> Order:
+    """Row-major, but for the axes along which the constant (else the second) operand varies, which come last."""
+    features = feature_variables(heavy, state.places)
+    last = tuple(axis for axis, component in enumerate(at) if ix.variables(component) & features)
+    if not last or prod(region.body.shape[axis] for axis in last) < 4:
+        return tuple(range(len(at)))
+    return tuple(axis for axis in range(len(at)) if axis not in last) + last
+
+
+def feature_variables(heavy: Reduce, places: Mapping[Node, Place]) -> frozenset[Var]:
+    """The loops along which the second operand varies and the first does not; where it is constant, all of its loops."""
+    assert isinstance(heavy.source, Map)
+    nodes: list[Node] = []
+    operands: list[frozenset[Var]] = []
+    for source in heavy.source.sources:
+        node, index = through_views(source, reduction_index(heavy), places)
+        nodes.append(node)
+        operands.append(frozenset(var for i in index for var in ix.variables(i) if var.name.startswith("i")))
+    if isinstance(nodes[-1], Constant):
+        return operands[-1]
+    return operands[-1] - operands[0] or operands[0] - operands[-1]
+
+
+def reduction_index(heavy: Reduce) -> Vector:
+    """The index of the contraction's source: loops i* outside, k* inside the sum."""
+    return tuple(ix.axis(Var(f"k{axis}" if axis in heavy.axes else f"i{axis}"), size) for axis, size in enumerate(heavy.source.shape))
+
+
+def through_views(node: Node, at: Vector, places: Mapping[Node, Place]) -> tuple[Node, Vector]:
+    """The stored or computed node that `node` is a view of, and where it is read for `at`."""
+    while isinstance(node, (Reshape, Permute, Expand, Slice, Window)) and node not in places:
+        at = source_index(node, at)
+        node = node.source
+    return node, at
+
+
+def _second_operand_copies(state: _State, region: Region, heavy: Reduce, at: Vector, wish: Order) -> list[Step]:
+    """Copies of computed operands that do not lie along the axis the region's vectors will run."""
+    vector = _vector_variable(region, at, wish)
+    if vector is None:
+        return []
+    assert isinstance(heavy.source, Map)
+    copies: list[Step] = []
+    for source in heavy.source.sources:
+        made = _copied_operand(state, source, reduction_index(heavy), vector)
+        if made is not None:
+            copies.append(made)
+    return copies
+
+
+def _vector_variable(region: Region, at: Vector, wish: Order) -> Var | None:
+    """The loop whose steps are neighbours in a result stored in the order `wish`."""
+    made = Block("", region.body.dtype, region.body.shape, "arena", wish)
+    offset = dot(at, made.strides())
+    steps = [(abs(ix.coefficient(offset, var) or 0), var.name, var) for var in ix.variables(offset)]
+    close = [entry for entry in steps if entry[0] == 1]
+    return min(close)[2] if close else None
+
+
+def _copied_operand(state: _State, operand: Node, at: Vector, vector: Var) -> Region | None:
+    """A copy of `operand`, `vector` fastest, where a step of `vector` is neither nothing nor the next element in memory."""
+    node, index = through_views(operand, at, state.places)
+    place = state.places.get(node)
+    if place is None:
+        return None
+    stride = _stride(state, place, index, vector)
+    if stride in (0, 1):
+        return None
+    base: Node = operand
+    while isinstance(base, (Expand, Reshape)) and base not in state.places:
+        if isinstance(base, Reshape) and [s for s in base.shape if s != 1] != [s for s in base.source.shape if s != 1]:
+            break
+        at = source_index(base, at)
+        base = base.source
+    fastest = [axis for axis, component in enumerate(at) if vector in ix.variables(component)]
+    if base in state.places or len(fastest) != 1 or at[fastest[0]] != ix.axis(vector, base.shape[fastest[0]]):
+        return None
+    order = (*(axis for axis in range(len(at)) if axis != fastest[0]), fastest[0])
+    made = Block(f"c{len(state.blocks)}", base.dtype, base.shape, "arena", order)
+    state.blocks[made.name] = made
+    state.settled.add(made.name)
+    state.places[base] = Place(made.name, (0,) * len(base.shape))
+    return Region(base, state.places[base])
+
+
+def _stride(state: _State, place: Place, index: Vector, vector: Var) -> int | None:
+    offset: Index = dot(index, state.blocks[place.block].strides())
+    return ix.coefficient(offset, vector)

@@ -1,0 +1,388 @@
+"""Lower: a region becomes its plain loop nest. One loop an axis, one element at a time; schedules make it fast afterwards.
+
+A region without a contraction loops over its body's axes; one with a contraction loops over the contraction's axes, so that
+what follows the sum (a reshape that merges groups, a transpose) is part of where the result is stored. A reduction is computed
+in the outermost loop that knows its index, which is what makes softmax one kernel with three loops a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tgc.ir import expr as ex
+from tgc.ir import index as ix
+from tgc.ir import ops
+from tgc.ir.dtypes import INDEX, DType
+from tgc.ir.expr import Apply, Arg, Buffer, Coordinate, Expr, Lit, Load, Var
+from tgc.ir.graph import (
+    Constant,
+    Expand,
+    Gather,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Shape,
+    Slice,
+    Window,
+    sources,
+)
+from tgc.ir.index import Index
+from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store, block
+from tgc.ir.partition import Fill, Partition, Place, Region
+from tgc.ir.rewrite import map_expressions, rewrite, substitute
+from tgc.ir.views import Vector, dot, flatten, source_index, unflatten
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a launch passes for one parameter: a block from element `start` on, or a constant."""
+
+    block: str = ""
+    start: int = 0
+    constant: Constant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A kernel with canonical names (equal computations are equal kernels) and what to pass for its parameters."""
+
+    kernel: Kernel
+    bindings: tuple[Binding, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Scope:
+    """The inside of a loop while it is being written; `loop` is None at the top of the kernel."""
+
+    loop: tuple[Var, int] | None
+    parent: _Scope | None
+    statements: list[Statement] = field(default_factory=list)
+
+
+def lower(region: Region, partition: Partition) -> Lowered:
+    """The loop nest of `region`."""
+    return _Lowering(partition, region).run()
+
+
+class _Lowering:
+    """One region's state: the loops that are open, the values already computed, the parameters so far."""
+
+    def __init__(self, partition: Partition, region: Region) -> None:
+        self.partition = partition
+        self.region = region
+        self.extents: dict[Var, int] = {}
+        self.parameters: dict[tuple[str, str], tuple[Buffer, Binding, str, Shape]] = {}
+        self.sizes: dict[str, int] = {}
+        self.memo: dict[tuple[int, Vector], Expr] = {}
+        self.reductions = 0
+        self.origins: dict[str, None] = {}
+
+    def run(self) -> Lowered:
+        at, loops = self._iteration_space()
+        offset = self._offset(self.region.place, at)
+        scope = _Scope(None, None)
+        for var, extent in _loop_order(loops, offset, self._row_variables(at)):
+            scope = _Scope((var, extent), scope)
+        out = self._parameter(self.region.place, self.region.body.dtype, ("", "out"), self.region.body.shape)
+        self._grow(out, offset)
+        value = self._value(self.region.body, at, scope, root=True)
+        scope.statements.append(Store(out, ix.to_expr(offset), value))
+        return self._finish(_close(scope))
+
+    def _iteration_space(self) -> tuple[Vector, list[tuple[Var, int]]]:
+        """The body's index in terms of the loops, and the loops."""
+        heavy = self.region.contraction
+        shape = self.region.body.shape if heavy is None else heavy.shape
+        at = tuple(self._axis(f"i{axis}", size) for axis, size in enumerate(shape))
+        loops = [(Var(f"i{axis}"), size) for axis, size in enumerate(shape) if size != 1]
+        if heavy is None:
+            return at, loops
+        for view in reversed(path_to(self.region.body, heavy)):
+            at = forward(view, at)
+        return at, loops
+
+    def _axis(self, name: str, extent: int) -> Index:
+        self.extents[Var(name)] = extent
+        return ix.axis(Var(name), extent)
+
+    def _row_variables(self, at: Vector) -> frozenset[Var]:
+        """The variables that every reduction of the region is read by; they make the outer loops."""
+        if self.region.contraction is not None:
+            return frozenset()
+        rows: frozenset[Var] | None = None
+        for node, index in reads(self.region, self.partition, at):
+            if isinstance(node, Reduce):
+                used = frozenset().union(*(ix.variables(i) for i in index)) & frozenset(self.extents)
+                rows = used if rows is None else rows & used
+        return rows or frozenset()
+
+    def _offset(self, place: Place, at: Vector) -> Index:
+        return dot(at, self.partition.blocks[place.block].strides())
+
+    def _parameter(self, place: Place, dtype: DType, key: tuple[str, str], shape: Shape) -> Buffer:
+        target = self.partition.blocks[place.block]
+        start = dot(tuple(ix.constant(low) for low in place.low), target.strides()).offset
+        layout = "x".join(str(shape[axis]) for axis in target.order)
+        return self._buffer(key, Binding(target.name, start), dtype, layout, shape)
+
+    def _buffer(self, key: tuple[str, str], binding: Binding, dtype: DType, layout: str, shape: Shape) -> Buffer:
+        if key not in self.parameters:
+            name = key[1] if key[1] == "out" else f"{'w' if binding.constant else 'a'}{len(self.parameters)}"
+            self.parameters[key] = (Buffer(name, dtype, 0), binding, layout, shape)
+        return self.parameters[key][0]
+
+    def _grow(self, buffer: Buffer, offset: Index) -> None:
+        self.sizes[buffer.name] = max(self.sizes.get(buffer.name, 0), ix.bounds(offset)[1] + 1)
+
+    def _value(self, node: Node, at: Vector, scope: _Scope, *, root: bool = False) -> Expr:
+        """The element of `node` at `at`, with what must run before it appended to the open loops."""
+        place = self.partition.places.get(node)
+        if (place is not None and not root) or isinstance(node, Input):
+            assert place is not None
+            return self._load(node, place, at)
+        key = (id(node), at)
+        if key not in self.memo:
+            self.memo[key] = self._compute(node, at, scope)
+        return self.memo[key]
+
+    def _load(self, node: Node, place: Place, at: Vector) -> Expr:
+        offset = self._offset(place, at)
+        buffer = self._parameter(place, node.dtype, (place.block, str(place.low)), node.shape)
+        self._grow(buffer, offset)
+        return Load(buffer, ix.to_expr(offset))
+
+    def _compute(self, node: Node, at: Vector, scope: _Scope) -> Expr:
+        if node.origin and not isinstance(node, Constant):
+            self.origins.setdefault(node.origin)
+        match node:
+            case Constant():
+                return self._constant(node, at)
+            case Map():
+                return self._map(node, at, scope)
+            case Reduce():
+                return self._reduce(node, at, scope)
+            case Reshape() | Permute() | Expand() | Slice() | Window():
+                return self._value(node.source, source_index(node, at), scope)
+            case Gather():
+                return self._gather(node, at, scope)
+            case _:
+                raise AssertionError(f"{type(node).__name__} has a place and is never computed")
+
+    def _constant(self, node: Constant, at: Vector) -> Expr:
+        if node.data.size == 1:
+            return Lit(node.data.reshape(-1)[0].item(), node.dtype)
+        offset = flatten(at, node.shape)
+        layout = "x".join(map(str, node.shape))
+        buffer = self._buffer((node.digest, "constant"), Binding(constant=node), node.dtype, layout, node.shape)
+        self.sizes[buffer.name] = node.data.size
+        return Load(buffer, ix.to_expr(offset))
+
+    def _map(self, node: Map, at: Vector, scope: _Scope) -> Expr:
+        replacements: dict[Expr, Expr] = {}
+        for position, source in enumerate(node.sources):
+            replacements[Arg(position, source.dtype)] = self._value(source, at, scope)
+        for axis, component in enumerate(at):
+            replacements[Coordinate(axis)] = ix.to_expr(component)
+        return substitute(node.expr, replacements)
+
+    def _gather(self, node: Gather, at: Vector, scope: _Scope) -> Expr:
+        inner: list[Index] = []
+        for coordinate, extent in zip(node.coordinates, node.source.shape, strict=True):
+            wanted = ix.from_expr(_as_index(self._value(coordinate, at, scope)), self.extents)
+            low, high = ix.bounds(wanted)
+            inner.append(wanted if low >= 0 and high < extent else ix.clamp(ix.to_expr(wanted), extent))
+        return self._value(node.source, tuple(inner), scope)
+
+    def _reduce(self, node: Reduce, at: Vector, scope: _Scope) -> Expr:
+        number = self.reductions
+        self.reductions += 1
+        home = _home(scope, frozenset().union(*(ix.variables(i) for i in at)))
+        total = Buffer(f"acc{number}", node.dtype, 1, "register")
+        inner, at_inner = home, list(at)
+        for axis in node.axes:
+            extent = node.source.shape[axis]
+            at_inner[axis] = self._axis(f"k{number}_{axis}", extent)
+            if extent != 1:
+                inner = _Scope((Var(f"k{number}_{axis}"), extent), inner)
+        value = self._value(node.source, tuple(at_inner), inner)
+        zero = ex.index(0)
+        home.statements += [Alloc(total), Store(total, zero, Lit(_identity(node), node.dtype))]
+        step = Store(total, zero, ex.apply(node.op, Load(total, zero), value))
+        if inner is home:
+            home.statements.append(step)
+        else:
+            inner.statements.append(step)
+            home.statements.append(_close(inner, home))
+        return Load(total, zero)
+
+    def _finish(self, body: Statement) -> Lowered:
+        parameters: list[Parameter] = []
+        names: dict[str, Buffer] = {}
+        for buffer, _, layout, _shape in self.parameters.values():
+            names[buffer.name] = Buffer(buffer.name, buffer.dtype, max(1, self.sizes.get(buffer.name, 1)))
+            parameters.append(Parameter(names[buffer.name], "write" if buffer.name == "out" else "read", layout))
+        kernel = Kernel("kernel", tuple(parameters), _rebind(body, names), tuple(self.origins))
+        return Lowered(kernel, tuple(binding for _, binding, _, _ in self.parameters.values()))
+
+
+def _identity(node: Reduce) -> int | float | bool:
+    if node.op is ops.MAX:
+        return node.dtype.lowest
+    one = node.op is ops.MUL
+    return float(one) if node.dtype.is_float else bool(one) if node.dtype.kind == "bool" else int(one)
+
+
+def _as_index(value: Expr) -> Expr:
+    """`value` as INDEX; a cast that came from INDEX is taken back."""
+    if isinstance(value, Apply) and value.op is ops.CAST and value.args[0].dtype.name == "index":
+        return value.args[0]
+    if isinstance(value, Lit):
+        return ex.index(int(value.value))
+    return ex.cast(value, INDEX)
+
+
+def _home(scope: _Scope, used: frozenset[Var]) -> _Scope:
+    """The innermost open loop whose variable is in `used`; the top of the kernel where there is none."""
+    while scope.parent is not None and (scope.loop is None or scope.loop[0] not in used):
+        scope = scope.parent
+    return scope
+
+
+def _close(scope: _Scope, until: _Scope | None = None) -> Statement:
+    """The statement that `scope` and the loops around it, up to but without `until`, make."""
+    body = block(*scope.statements)
+    while scope.loop is not None and scope.parent is not until:
+        parent = scope.parent
+        assert parent is not None
+        var, extent = scope.loop
+        body = block(*parent.statements, For(var, extent, body))
+        scope = parent
+    if scope.loop is not None:
+        var, extent = scope.loop
+        return For(var, extent, body)
+    return body
+
+
+def _loop_order(loops: list[tuple[Var, int]], offset: Index, rows: frozenset[Var]) -> list[tuple[Var, int]]:
+    """Rows first, then by the stride of the store, the contiguous axis last."""
+    strides = {var: abs(ix.coefficient(offset, var) or 0) for var, _ in loops}
+    return sorted(loops, key=lambda loop: (loop[0] not in rows, -strides[loop[0]]))
+
+
+def _rebind(body: Statement, names: Mapping[str, Buffer]) -> Statement:
+    """`body` with the buffers called `names` replaced, now that their sizes are known."""
+    memo: dict[Expr, Expr] = {}
+
+    def rule(expr: Expr) -> Expr | None:
+        return Load(names[expr.buffer.name], expr.index) if isinstance(expr, Load) and expr.buffer.name in names else None
+
+    def stores(statement: Statement) -> Statement:
+        match statement:
+            case For(var, extent, inner, kind):
+                return For(var, extent, stores(inner), kind)
+            case Store(buffer, index, value):
+                return Store(names.get(buffer.name, buffer), index, value)
+            case Block(parts):
+                return Block(tuple(stores(part) for part in parts))
+            case _:
+                return statement
+
+    return stores(map_expressions(body, lambda expr: rewrite(expr, rule, memo)))
+
+
+def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
+    """The reshapes and permutes between `body` and `contraction`, the body's first."""
+    stack: list[tuple[Node, tuple[Reshape | Permute, ...]]] = [(body, ())]
+    seen: set[int] = set()
+    while stack:
+        node, path = stack.pop()
+        if node is contraction:
+            return list(path)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        match node:
+            case Map():
+                stack.extend((source, path) for source in node.sources)
+            case Reshape() | Permute():
+                stack.append((node.source, (*path, node)))
+    raise AssertionError("the region's contraction is not in its body")
+
+
+def forward(view: Reshape | Permute, at: Vector) -> Vector:
+    """The view's own index where its source's is `at`."""
+    if isinstance(view, Permute):
+        return tuple(at[axis] for axis in view.order)
+    return unflatten(flatten(at, view.source.shape), view.shape)
+
+
+def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, Vector]]:
+    """Every reduction, constant and placed node that `region` reads, with its index, from the body at `at` inward."""
+    found: dict[tuple[Node, Vector], None] = {}
+    seen: set[tuple[int, Vector]] = set()
+    stack: list[tuple[Node, Vector]] = [(region.body, at)]
+    while stack:
+        node, index = stack.pop()
+        if (id(node), index) in seen:
+            continue
+        seen.add((id(node), index))
+        if isinstance(node, (Input, Constant)) or (node in partition.places and node is not region.body):
+            found[node, index] = None
+            continue
+        match node:
+            case Reshape() | Permute() | Expand() | Slice() | Window():
+                stack.append((node.source, source_index(node, index)))
+            case Reduce():
+                found[node, index] = None
+                inner = list(index)
+                for axis in node.axes:
+                    inner[axis] = ix.axis(Var(f"k{len(found)}_{axis}"), node.source.shape[axis])
+                stack.append((node.source, tuple(inner)))
+            case Gather():
+                stack.extend((coordinate, index) for coordinate in node.coordinates)
+                anywhere = tuple(ix.opaque(Var(f"g{axis}"), 0, size - 1) for axis, size in enumerate(node.source.shape))
+                stack.append((node.source, anywhere))
+            case _:
+                stack.extend((source, index) for source in sources(node))
+    return list(found)
+
+
+def lower_fill(fill: Fill, partition: Partition) -> Lowered:
+    """Stores of the pad's value around what it pads: for each axis the slab before and the slab after."""
+    pad, target = fill.pad, partition.blocks[fill.place.block]
+    strides = target.strides()
+    start = dot(tuple(ix.constant(low) for low in fill.place.low), strides).offset
+    size = 1 + sum(stride * (extent - 1) for stride, extent in zip(strides, pad.shape, strict=True))
+    out = Buffer("out", pad.dtype, size)
+    nests: list[Statement] = []
+    for axis in range(len(pad.shape)):
+        for first, count in ((0, pad.low[axis]), (pad.shape[axis] - pad.high[axis], pad.high[axis])):
+            if count:
+                nests.append(_slab(pad, target.order, strides, axis, first, count, out, len(nests)))
+    layout = "x".join(str(pad.shape[axis]) for axis in target.order)
+    kernel = Kernel("kernel", (Parameter(out, "write", layout),), block(*nests), (pad.origin,) if pad.origin else ())
+    return Lowered(kernel, (Binding(target.name, start),))
+
+
+def _slab(
+    pad: Pad, order: tuple[int, ...], strides: tuple[int, ...], axis: int, first: int, count: int, out: Buffer, number: int
+) -> Statement:
+    """The halo along `axis`: earlier axes over the inside only, since their own slabs cover the rest."""
+    offset = ix.constant(first * strides[axis])
+    loops: list[tuple[Var, int]] = []
+    for other in order:
+        low = pad.low[other] if other < axis else 0
+        extent = count if other == axis else pad.source.shape[other] if other < axis else pad.shape[other]
+        var = Var(f"i{number}_{other}")
+        offset = offset + (ix.axis(var, extent) + low) * strides[other]
+        if extent != 1:
+            loops.append((var, extent))
+    body: Statement = Store(out, ix.to_expr(offset), pad.value)
+    for var, extent in reversed(loops):
+        body = For(var, extent, body)
+    return body

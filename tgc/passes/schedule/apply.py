@@ -1,0 +1,75 @@
+"""Carries a schedule out: a loop nest and a tuple of steps make another loop nest of the same meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from tgc.ir.expr import Buffer
+from tgc.ir.kernel import Kernel, Parameter, Statement
+from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.passes.schedule.distribute import distribute
+from tgc.passes.schedule.loops import extents_of, simplify_indices
+from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
+from tgc.passes.schedule.pack import Packing, pack
+from tgc.passes.schedule.promote import promote
+from tgc.passes.schedule.reduction import vectorize_reduction
+from tgc.passes.schedule.vectorize import vectorize
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A kernel after its schedule, and for each packed parameter how its data is rearranged."""
+
+    kernel: Kernel
+    packings: Mapping[str, Packing]
+
+
+def apply(kernel: Kernel, schedule: Schedule) -> Scheduled:
+    """`kernel` after the steps of `schedule`. Raises InvalidIrError where a step does not fit."""
+    body = kernel.body
+    packings: dict[str, Packing] = {}
+    for step in schedule:
+        if isinstance(step, Pack):
+            body, packings[step.buffer] = pack(body, step)
+        else:
+            body = apply_step(body, step)
+    body = promote(simplify_indices(body, extents_of(body)))
+    parameters = tuple(_packed_parameter(parameter, packings) for parameter in kernel.parameters)
+    return Scheduled(replace(kernel, parameters=parameters, body=body), packings)
+
+
+def apply_step(body: Statement, step: Step) -> Statement:
+    """`body` after one step that moves no data."""
+    match step:
+        case Split():
+            return split(body, step)
+        case Fuse():
+            return fuse(body, step)
+        case Reorder():
+            return reorder(body, step)
+        case Distribute():
+            return distribute(body, step)
+        case Vectorize():
+            return vectorize(body, step)
+        case Unroll():
+            return unroll(body, step)
+        case VectorizeReduction():
+            return vectorize_reduction(body, step)
+        case Bind():
+            return bind(body, step)
+        case Pack():
+            return pack(body, step)[0]
+        case _:
+            assert_never(step)
+
+
+def _packed_parameter(parameter: Parameter, packings: Mapping[str, Packing]) -> Parameter:
+    old = parameter.buffer
+    if old.name not in packings:
+        return parameter
+    packing = packings[old.name]
+    extents = [str(extent) for _, extent in packing.loops] + ([str(packing.lanes)] if packing.lanes > 1 else [])
+    doc = f"{parameter.doc}, packed {'x'.join(extents)}"
+    return Parameter(Buffer(old.name, old.dtype, packing.size, old.space), parameter.access, doc)

@@ -1,0 +1,117 @@
+"""Finding and changing loops by name: what the schedule steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tgc.errors import InvalidIrError
+from tgc.ir import index as ix
+from tgc.ir.dtypes import INDEX
+from tgc.ir.expr import Apply, Buffer, Expr, Load, Ramp, Var
+from tgc.ir.kernel import Block, For, If, Statement, Store, block
+from tgc.ir.rewrite import map_expressions, rewrite, statements, substitute
+
+
+def change_loop(statement: Statement, name: str, change: Callable[[For], Statement]) -> Statement:
+    """`statement` with every loop over `name` replaced by what `change` makes of it."""
+    match statement:
+        case For(var, _, _, _) if var.name == name:
+            return change(statement)
+        case For(var, extent, body, kind):
+            return For(var, extent, change_loop(body, name, change), kind)
+        case If(condition, body):
+            return If(condition, change_loop(body, name, change))
+        case Block(parts):
+            return block(*(change_loop(part, name, change) for part in parts))
+        case _:
+            return statement
+
+
+def find_loop(statement: Statement, name: str) -> For:
+    """The first loop over `name`. Raises InvalidIrError where there is none."""
+    for inner in statements(statement):
+        if isinstance(inner, For) and inner.var.name == name:
+            return inner
+    raise InvalidIrError(f"there is no loop over {name}")
+
+
+def extents_of(statement: Statement) -> dict[Var, int]:
+    """The extent of every loop in `statement`."""
+    return {inner.var: inner.extent for inner in statements(statement) if isinstance(inner, For)}
+
+
+def replace_variable(statement: Statement, var: Var, value: Expr) -> Statement:
+    """`statement` with the variable `var` read as `value`."""
+    return map_expressions(statement, lambda expr: substitute(expr, {var: value}))
+
+
+def parts(statement: Statement) -> tuple[Statement, ...]:
+    """The statements that `statement` runs one after the other."""
+    return statement.body if isinstance(statement, Block) else (statement,)
+
+
+def replace_buffers(statement: Statement, change: Callable[[Buffer, Expr], tuple[Buffer, Expr]]) -> Statement:
+    """`statement` with each access (buffer, index) replaced by what `change` answers."""
+
+    def rule(expr: Expr) -> Expr | None:
+        return Load(*change(expr.buffer, expr.index)) if isinstance(expr, Load) else None
+
+    memo: dict[Expr, Expr] = {}
+
+    def stores(inner: Statement) -> Statement:
+        match inner:
+            case For(var, extent, body, kind):
+                return For(var, extent, stores(body), kind)
+            case If(condition, body):
+                return If(condition, stores(body))
+            case Block(body):
+                return Block(tuple(stores(part) for part in body))
+            case Store(buffer, index, value):
+                return Store(*change(buffer, index), value)
+            case _:
+                return inner
+
+    return stores(map_expressions(statement, lambda expr: rewrite(expr, rule, memo)))
+
+
+def simplify_indices(statement: Statement, extents: Mapping[Var, int]) -> Statement:
+    """`statement` with every index in normal form."""
+    memo: dict[Expr, Expr] = {}
+    known: dict[Expr, Expr] = {}
+
+    def simple(expr: Expr) -> Expr:
+        if expr not in known:
+            known[expr] = (
+                Ramp(ix.simplify(expr.base, extents), expr.stride, expr.lanes)
+                if isinstance(expr, Ramp)
+                else ix.simplify(expr, extents)
+                if expr.lanes == 1
+                else expr
+            )
+        return known[expr]
+
+    def rule(expr: Expr) -> Expr | None:
+        return Load(expr.buffer, simple(expr.index)) if isinstance(expr, Load) else None
+
+    def change(expr: Expr) -> Expr:
+        inner = rewrite(expr, rule, memo)
+        return simple(inner) if inner.dtype == INDEX and isinstance(inner, (Apply, Ramp)) else inner
+
+    return map_expressions(statement, change)
+
+
+def paths(statement: Statement, outer: tuple[For, ...] = ()) -> Iterator[tuple[Statement, tuple[For, ...]]]:
+    """Every store and condition in `statement`, with the loops around it, outermost first."""
+    match statement:
+        case For(_, _, body):
+            yield from paths(body, (*outer, statement))
+        case Block(body):
+            for part in body:
+                yield from paths(part, outer)
+        case If(_, body):
+            yield statement, outer
+            yield from paths(body, outer)
+        case Store():
+            yield statement, outer
+        case _:
+            return

@@ -1,0 +1,123 @@
+"""Split, Fuse, Reorder, Unroll and Bind: steps that change loops and leave what is in them alone."""
+
+from __future__ import annotations
+
+from tgc.errors import InvalidIrError
+from tgc.ir import expr as ex
+from tgc.ir import index as ix
+from tgc.ir import ops
+from tgc.ir.expr import Var
+from tgc.ir.kernel import Alloc, Block, For, If, Statement, block
+from tgc.ir.rewrite import statements
+from tgc.ir.schedule import Bind, Fuse, Reorder, Split, Unroll
+from tgc.passes.schedule.loops import change_loop, parts, replace_buffers, replace_variable
+
+
+def split(body: Statement, step: Split) -> Statement:
+    """Carries out `Split`. Raises InvalidIrError where overlapping blocks are asked of a loop shorter than one block."""
+
+    def change(loop: For) -> Statement:
+        count = -(-loop.extent // step.factor)
+        outer, inner = Var(f"{loop.var.name}_o"), Var(f"{loop.var.name}_i")
+        start = ix.axis(outer, count) * step.factor
+        exact = loop.extent % step.factor == 0
+        if not exact and step.tail == "overlap":
+            if loop.extent < step.factor:
+                raise InvalidIrError(f"blocks of {step.factor} do not fit the {loop.extent} iterations of {step.var}")
+            start = ix.minimum(start, ix.constant(loop.extent - step.factor))
+        at = ix.to_expr(start + ix.axis(inner, step.factor))
+        inside = replace_variable(loop.body, loop.var, at)
+        if not exact and step.tail == "guard":
+            inside = If(ex.apply(ops.LT, at, ex.index(loop.extent)), inside)
+        if step.factor > 1:
+            inside = For(inner, step.factor, inside)
+        return For(outer, count, inside, loop.kind) if count > 1 else inside
+
+    return change_loop(body, step.var, change)
+
+
+def fuse(body: Statement, step: Fuse) -> Statement:
+    """Carries out `Fuse`. Raises InvalidIrError where the loops are not directly nested."""
+
+    def change(loop: For) -> Statement:
+        inner = loop.body
+        if not isinstance(inner, For) or inner.var.name != step.inner:
+            raise InvalidIrError(f"{step.inner} is not directly inside {step.outer}")
+        whole = ix.axis(loop.var, loop.extent * inner.extent)
+        inside = replace_variable(inner.body, inner.var, Var("fused inner"))
+        inside = replace_variable(inside, loop.var, ix.to_expr(whole // inner.extent))
+        inside = replace_variable(inside, Var("fused inner"), ix.to_expr(whole % inner.extent))
+        return For(loop.var, loop.extent * inner.extent, inside, loop.kind)
+
+    return change_loop(body, step.outer, change)
+
+
+def reorder(body: Statement, step: Reorder) -> Statement:
+    """Carries out `Reorder`. Raises InvalidIrError where the loops are not directly nested."""
+    wanted = set(step.order)
+
+    def outermost(statement: Statement) -> Statement:
+        match statement:
+            case For(var, extent, inner, kind):
+                return _reordered(statement, step.order) if var.name in wanted else For(var, extent, outermost(inner), kind)
+            case Block(inner_parts):
+                return block(*(outermost(part) for part in inner_parts))
+            case If(condition, inner):
+                return If(condition, outermost(inner))
+            case _:
+                return statement
+
+    return outermost(body)
+
+
+def _reordered(loop: Statement, order: tuple[str, ...]) -> Statement:
+    found: dict[str, For] = {}
+    while isinstance(loop, For) and loop.var.name in order:
+        found[loop.var.name] = loop
+        loop = loop.body
+    if len(found) != len(order):
+        raise InvalidIrError(f"loops {', '.join(order)} are not directly nested")
+    for name in reversed(order):
+        loop = For(found[name].var, found[name].extent, loop, found[name].kind)
+    return loop
+
+
+def unroll(body: Statement, step: Unroll) -> Statement:
+    """Carries out `Unroll`; registers made inside the loop get a copy an iteration."""
+
+    def change(loop: For) -> Statement:
+        copies: list[Statement] = []
+        for value in range(loop.extent):
+            once = replace_variable(loop.body, loop.var, ex.index(value))
+            copies.append(_with_own_registers(once, f"_{value}") if value else once)
+        return block(*copies)
+
+    return change_loop(body, step.var, change)
+
+
+def _with_own_registers(statement: Statement, suffix: str) -> Statement:
+    made = {inner.buffer.name: inner.buffer for inner in statements(statement) if isinstance(inner, Alloc)}
+    if not made:
+        return statement
+    renamed = {name: ex.Buffer(name + suffix, buffer.dtype, buffer.size, buffer.space) for name, buffer in made.items()}
+    changed = replace_buffers(statement, lambda buffer, index: (renamed.get(buffer.name, buffer), index))
+    return _rename_allocs(changed, renamed)
+
+
+def _rename_allocs(statement: Statement, renamed: dict[str, ex.Buffer]) -> Statement:
+    match statement:
+        case Alloc(buffer):
+            return Alloc(renamed.get(buffer.name, buffer))
+        case For(var, extent, body, kind):
+            return For(var, extent, _rename_allocs(body, renamed), kind)
+        case If(condition, body):
+            return If(condition, _rename_allocs(body, renamed))
+        case Block():
+            return Block(tuple(_rename_allocs(part, renamed) for part in parts(statement)))
+        case _:
+            return statement
+
+
+def bind(body: Statement, step: Bind) -> Statement:
+    """Carries out `Bind`."""
+    return change_loop(body, step.var, lambda loop: For(loop.var, loop.extent, loop.body, step.kind))

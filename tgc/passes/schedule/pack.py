@@ -1,0 +1,96 @@
+"""Pack: the data of a constant parameter in the order in which the kernel reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.errors import InvalidIrError
+from tgc.ir import expr as ex
+from tgc.ir import index as ix
+from tgc.ir import ops
+from tgc.ir.expr import Apply, Buffer, Expr, Lit, Load, Ramp, Var
+from tgc.ir.kernel import Statement
+from tgc.ir.rewrite import expressions, walk
+from tgc.ir.schedule import Pack
+from tgc.passes.schedule.loops import paths, replace_buffers
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """packed[l0, l1, .., lane] = data.flat[base(l0, l1, ..) + stride * lane], the loops as they are nested."""
+
+    loops: tuple[tuple[Var, int], ...]
+    base: Expr
+    stride: int
+    lanes: int
+
+    @property
+    def size(self) -> int:
+        """Elements after packing."""
+        return prod(extent for _, extent in self.loops) * self.lanes
+
+
+def pack(body: Statement, step: Pack) -> tuple[Statement, Packing]:
+    """Carries out `Pack`. Raises InvalidIrError where the buffer is not read by exactly one expression."""
+    packing = packing_of(body, step.buffer)
+    place = ix.ZERO
+    for var, extent in packing.loops:
+        place = place * extent + ix.axis(var, extent)
+    base = ix.to_expr(place * packing.lanes)
+    index: Expr = Ramp(base, 1, packing.lanes) if packing.lanes > 1 else base
+
+    def change(buffer: Buffer, old: Expr) -> tuple[Buffer, Expr]:
+        if buffer.name != step.buffer:
+            return buffer, old
+        return Buffer(buffer.name, buffer.dtype, packing.size, buffer.space), index
+
+    return replace_buffers(body, change), packing
+
+
+def packing_of(body: Statement, name: str) -> Packing:
+    """How the data of the buffer `name` would be packed."""
+    found: dict[Load, tuple[tuple[Var, int], ...]] = {}
+    for statement, loops in paths(body):
+        for expr in walk(*expressions(statement)):
+            if isinstance(expr, Load) and expr.buffer.name == name:
+                found[expr] = tuple((loop.var, loop.extent) for loop in loops)
+    if len(found) != 1:
+        raise InvalidIrError(f"{name} is read by {len(found)} expressions")
+    load, around = next(iter(found.items()))
+    base, stride, lanes = (load.index.base, load.index.stride, load.index.lanes) if isinstance(load.index, Ramp) else (load.index, 0, 1)
+    if base.lanes != 1:
+        raise InvalidIrError(f"{name} is read lane by lane")
+    used = ix.expression_variables(base)
+    return Packing(tuple(loop for loop in around if loop[0] in used), base, stride, lanes)
+
+
+def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.generic]:
+    """`data` (any shape, read row-major) in packed order, one-dimensional."""
+    values: dict[Var, IntArray] = {}
+    rank = len(packing.loops)
+    for position, (var, extent) in enumerate(packing.loops):
+        values[var] = np.arange(extent).reshape([-1 if axis == position else 1 for axis in range(rank)])
+    shape = tuple(extent for _, extent in packing.loops)
+    base = np.broadcast_to(_evaluate(packing.base, values), shape)
+    places = base[..., None] + packing.stride * np.arange(packing.lanes)
+    return np.ascontiguousarray(data.reshape(-1)[places.reshape(-1)])
+
+
+def _evaluate(expr: Expr, values: dict[Var, IntArray]) -> IntArray:
+    """An INDEX expression over whole arrays of loop values."""
+    match expr:
+        case Lit(value):
+            return np.asarray(int(value), dtype=np.int64)
+        case Var():
+            return values[expr]
+        case Apply(op, args):
+            parts = [_evaluate(arg, values) for arg in args]
+            return np.asarray(ops.NUMPY[op.name](*parts))
+        case _:
+            raise InvalidIrError(f"{ex.children(expr)} in the index of packed data")
