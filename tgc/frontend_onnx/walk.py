@@ -106,10 +106,21 @@ def _lower(
         return _call_function(importer, importer.functions[key_of(node)], node, inputs, frame, opset)
     if domain == "" and node.op_type == "If":
         return _take_branch(importer, node, inputs, values, frame)
-    body = schema_body(node, opset, inputs)
+    body = schema_body(_resolved(node, frame), opset, inputs)
     if body is None:
         raise UnsupportedError(operator(importer.registry, node, opset))
     return _call_function(importer, body, node, inputs, frame, opset)
+
+
+def _resolved(node: NodeProto, frame: Frame) -> NodeProto:
+    """`node` without references to attributes of the function around it: a body that depends on the node reads their values."""
+    if not frame.arguments:
+        return node
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.attribute.extend(attributes_of(node, frame.arguments).values())
+    return copy
 
 
 def _call_lowering(
@@ -167,7 +178,8 @@ def _call_function(
     inner = Frame(opsets_of(function), arguments_of(function, node, opset, frame.arguments), place, frame.depth + 1)
     padded = [*inputs, *(None for _ in function.input)]
     values: Values = dict(zip(function.input, padded, strict=False))
-    body = ordered_nodes(function.node, function.input, function.output[: len(node.output)], f"function {function.name!r}")
+    wanted = [name for name, asked in zip(function.output, node.output, strict=False) if asked]
+    body = ordered_nodes(function.node, function.input, wanted, f"function {function.name!r}")
     lower_nodes(importer, body, values, inner)
     return _results(values, function.output, node)
 
