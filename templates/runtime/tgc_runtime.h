@@ -54,6 +54,39 @@ typedef struct tgc_model {
   uint32_t alignment;
 } tgc_model;
 
+/* What a status means, in English; never null. */
+const char *tgc_status_text(int32_t status);
+
+/* Bytes of one element of a tgc_dtype; 0 for any other number. */
+uint32_t tgc_element_bytes(int32_t dtype);
+
+/* The position of the tensor called `name` among `count`; -1 where there is none. */
+int32_t tgc_find_tensor(const tgc_tensor *tensors, uint32_t count, const char *name);
+
+/* TGC_OK where the memory is big and aligned enough for the model, and the ABI is this runtime's. */
+tgc_status tgc_check_memory(const tgc_model *model, const void *weights, const void *arena, uint64_t arena_bytes);
+
+/* TGC_OK where `position` is one of `count` tensors and `data` is aligned to its elements. */
+tgc_status tgc_check_tensor(const tgc_tensor *tensors, uint32_t count, uint32_t position, const void *data);
+
+/* Runs the model once, after checking that every tensor is bound. */
+tgc_status tgc_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs);
+
+/* SHA-256 (FIPS 180-4) of `bytes` bytes. */
+void tgc_sha256(const void *data, uint64_t bytes, uint8_t digest[32]);
+
+/* TGC_OK where the weights have the size and the hash that the model was compiled with. */
+tgc_status tgc_check_weights(const tgc_model *model, const void *weights, uint64_t bytes);
+
+/* The weights of a model in a file, mapped into memory where the system can (POSIX), and checked. TGC_IO elsewhere: there, and with
+ * TGC_NO_FILES defined, read the file your own way and call tgc_check_weights. Files end where `tgc_weights_close` is called. */
+typedef struct tgc_weights {
+  const void *data;
+  uint64_t bytes;
+} tgc_weights;
+tgc_status tgc_weights_open(tgc_weights *weights, const tgc_model *model, const char *path);
+void tgc_weights_close(tgc_weights *weights);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,94 @@
+"""A program as C99 source: NAME.c with the kernels and the order in which they run, and all that goes with it."""
+
+from __future__ import annotations
+
+import re
+
+import tgc
+from tgc.backends.c.dialect import C99, KEYWORDS
+from tgc.backends.c.prelude import prelude
+from tgc.backends.cfamily.expressions import Use
+from tgc.backends.cfamily.statements import print_kernel
+from tgc.backends.files import cpu_files, descriptor_fields, render, weights_source
+from tgc.backends.names import comment
+from tgc.backends.options import EmitOptions
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.targets import Target
+
+
+def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
+    """The artifact: file name -> bytes."""
+    code = {f"{program.name}.c": source(program, target, options)}
+    if options.weights == "embed" and program.weights.size:
+        code[f"{program.name}_weights.c"] = weights_source(program)
+    return cpu_files(program, target, options, code)
+
+
+def source(program: Program, target: Target, options: EmitOptions) -> bytes:
+    """NAME.c."""
+    printed = [print_kernel(kernel, C99) for kernel in program.kernels]
+    uses: dict[Use, None] = {use: None for kernel in printed for use in kernel.uses}
+    return render(
+        "model.c.j2", version=tgc.__version__, target=target.name, prelude=prelude(uses), kernels=[kernel.text for kernel in printed],
+        body=_body(program), **descriptor_fields(program, options.weights == "embed"),
+    )  # fmt: skip
+
+
+def _body(program: Program) -> list[str]:
+    """The function that runs the kernels: a pointer for each piece of memory, then the calls."""
+    called = [argument.storage for call in program.calls for argument in call.arguments]
+    used = [storage for storage in program.storages if storage.name in set(called)]
+    roles = {storage.role for storage in used}
+    names = _local_names(program, used)
+    places = (("weights", "weight"), ("arena", "arena"), ("inputs", "input"), ("outputs", "output"))
+    unused = [f"(void){name};" for name, role in places if role not in roles]
+    return [
+        *unused,
+        *(_pointer(program, storage, names[storage.name]) for storage in used),
+        *([""] if used else []),
+        *(line for call in program.calls for line in _call(call, names)),
+    ]
+
+
+def _local_names(program: Program, used: list[Storage]) -> dict[str, str]:
+    taken = KEYWORDS | {kernel.name for kernel in program.kernels} | {"weights", "arena", "inputs", "outputs"}
+    names: dict[str, str] = {}
+    for storage in used:
+        name = storage.name
+        while name in taken or name in names.values() or re.fullmatch(r"(bool|bf16|[iuf]\d+)(x\d+)?(_.*)?", name):
+            name += "_"
+        names[storage.name] = name
+    return names
+
+
+def _pointer(program: Program, storage: Storage, name: str) -> str:
+    """The declaration of a pointer to `storage`, with its shape and layout."""
+    element = C99.elements[storage.dtype.name]
+    constant = "const " if storage.role in ("input", "weight") else ""
+    pointer = f"{constant}{element} *"
+    match storage.role:
+        case "input":
+            value = f"inputs[{_position(program.inputs, storage)}]"
+        case "output":
+            value = f"outputs[{_position(program.outputs, storage)}]"
+        case "weight":
+            value = f"({pointer})((const char *)weights + {storage.offset})"
+        case "arena":
+            value = f"({pointer})((char *)arena + {storage.offset})"
+    shape = "x".join(str(extent) for extent in storage.shape) or "scalar"
+    return f"{pointer}{name} = {value}; /* {storage.dtype.name} {shape}, {comment(storage.layout)} */"
+
+
+def _position(tensors: tuple[Tensor, ...], storage: Storage) -> int:
+    return [tensor.storage for tensor in tensors].index(storage.name)
+
+
+def _call(call: Call, names: dict[str, str]) -> list[str]:
+    arguments = ", ".join(_argument(argument, names) for argument in call.arguments)
+    nodes = f" /* {comment(', '.join(call.origins))} */" if call.origins else ""
+    return [f"{call.kernel}({arguments});{nodes}"]
+
+
+def _argument(argument: Argument, names: dict[str, str]) -> str:
+    name = names[argument.storage]
+    return name if argument.start == 0 else f"{name} + {argument.start}"

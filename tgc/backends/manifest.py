@@ -1,0 +1,62 @@
+"""manifest.json: what an artifact is, for tools. Sorted keys, no times, no paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import tgc
+from tgc.backends.names import tensor_views
+from tgc.backends.options import EmitOptions
+from tgc.ir.program import Program, Tensor
+from tgc.targets import Target
+
+FORMAT = 1
+"""Raised when a reader of older manifests would misread a newer one."""
+
+
+def manifest(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes], weights_sha256: bytes) -> bytes:
+    """The manifest of an artifact that consists of `files`.
+
+    `nodes` maps each ONNX node to the kernels that compute it, in order.
+    """
+    inputs, outputs = tensor_views(program)
+    separate = f"{program.name}.weights"
+    content = {
+        "format": FORMAT,
+        "tgc": tgc.__version__,
+        "name": program.name,
+        "target": asdict(target),
+        "options": asdict(options),
+        "inputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.inputs, inputs, strict=True)],
+        "outputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.outputs, outputs, strict=True)],
+        "arena_bytes": program.arena_bytes,
+        "alignment": program.alignment,
+        "weights": {
+            "bytes": int(program.weights.size),
+            "sha256": weights_sha256.hex(),
+            "file": separate if separate in files else None,
+        },
+        "kernels": [
+            {"name": kernel.name, "calls": sum(call.kernel == kernel.name for call in program.calls), "nodes": list(kernel.origins)}
+            for kernel in program.kernels
+        ],
+        "nodes": _nodes(program),
+        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
+    }
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _tensor(tensor: Tensor, identifier: str) -> dict[str, object]:
+    return {"name": tensor.name, "identifier": identifier, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
+
+
+def _nodes(program: Program) -> dict[str, list[str]]:
+    kernels: dict[str, dict[str, None]] = {}
+    origins = {kernel.name: kernel.origins for kernel in program.kernels}
+    for call in program.calls:
+        for node in call.origins or origins[call.kernel]:
+            kernels.setdefault(node, {})[call.kernel] = None
+    return {node: list(names) for node, names in kernels.items()}

@@ -1,0 +1,83 @@
+"""How tensors of a model are called and described in C."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tgc.backends.c.dialect import KEYWORDS
+from tgc.ir.dtypes import DType
+from tgc.ir.program import Program, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """An input or output as the templates show it.
+
+    position: in the order of the inputs or outputs. identifier: unique among both. c_type: of one element. constant: its tgc_dtype.
+    text: type and shape in words. literal: the name as a C string. count: elements; bytes: of all of them.
+    """
+
+    position: int
+    name: str
+    identifier: str
+    c_type: str
+    constant: str
+    text: str
+    literal: str
+    shape: tuple[int, ...]
+    count: int
+    bytes: int
+
+    @property
+    def upper(self) -> str:
+        return self.identifier.upper()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+def tensor_views(program: Program) -> tuple[tuple[TensorView, ...], tuple[TensorView, ...]]:
+    """The program's inputs and outputs."""
+    taken = {"input", "output", "model", "context", "init", "run"}
+    inputs = tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.inputs))
+    return inputs, tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.outputs))
+
+
+def _view(tensor: Tensor, position: int, taken: set[str]) -> TensorView:
+    count = 1
+    for extent in tensor.shape:
+        count *= extent
+    dimensions = "x".join(str(extent) for extent in tensor.shape) or "scalar"
+    return TensorView(
+        position, tensor.name, identifier(tensor.name, taken), tensor.dtype.c or "uint16_t", constant(tensor.dtype),
+        f"{tensor.dtype.name} {dimensions}", c_string(tensor.name), tensor.shape, count, count * tensor.dtype.bytes,
+    )  # fmt: skip
+
+
+def constant(dtype: DType) -> str:
+    """The tgc_dtype of `dtype`."""
+    return f"TGC_{dtype.name.upper()}"
+
+
+def identifier(name: str, taken: set[str]) -> str:
+    """`name` as a C identifier that differs from those in `taken` even in capitals, and is added to them."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    text = f"t{text}" if not text or not text[0].isalpha() else text
+    base, number = text, 2
+    while text.lower() in taken or text in KEYWORDS:
+        text, number = f"{base}_{number}", number + 1
+    taken.add(text.lower())
+    return text
+
+
+def c_string(text: str) -> str:
+    """A C string literal whose bytes are `text` in UTF-8."""
+    plain = "".join(chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode("utf-8", "surrogatepass"))
+    return f'"{plain}"'
+
+
+def comment(text: str) -> str:
+    """`text` as it may stand in a C comment."""
+    return re.sub(r"\*/|/\*|[^ -~]", "?", text)
