@@ -173,9 +173,13 @@ def _fitting(
 def _call_function(
     importer: Importer, function: FunctionProto, node: NodeProto, inputs: tuple[Node | None, ...], frame: Frame, opset: int
 ) -> Sequence[Node | None]:
-    """The results of the function's body, lowered in place. Nodes in it that are not supported are reported one by one."""
+    """The results of the function's body, lowered in place. Nodes in it that are not supported are reported one by one.
+
+    A function of the model says which opsets it uses; a schema's body may leave some to the model.
+    """
     place = _place(node, frame)
-    inner = Frame(opsets_of(function), arguments_of(function, node, opset, frame.arguments), place, frame.depth + 1)
+    opsets = opsets_of(function) if key_of(node) in importer.functions else {**frame.opsets, **opsets_of(function)}
+    inner = Frame(opsets, arguments_of(function, node, opset, frame.arguments), place, frame.depth + 1)
     padded = [*inputs, *(None for _ in function.input)]
     values: Values = dict(zip(function.input, padded, strict=False))
     wanted = [name for name, asked in zip(function.output, node.output, strict=False) if asked]
