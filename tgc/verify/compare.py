@@ -71,13 +71,14 @@ def _worst_ulp(got: Array, expected: Array, differing: npt.NDArray[np.bool_], ab
         return absolute
     if kind.itemsize not in (2, 4, 8):
         return float("nan")
-    distance = np.abs(_rank(got[differing]) - _rank(expected[differing]))
+    a, b = _rank(got[differing]), _rank(expected[differing])
+    distance = np.maximum(a, b).astype(np.uint64) - np.minimum(a, b).astype(np.uint64)  # unsigned: it may need the 64th bit
     return float(distance.max())
 
 
-def _rank(values: Array) -> npt.NDArray[np.float64]:
+def _rank(values: Array) -> npt.NDArray[np.int64]:
     """Position of each float among all floats of its type: neighbours differ by 1, and both zeros are 0."""
-    bits = values.dtype.itemsize * 8
-    raw = np.ascontiguousarray(values).view(f"i{bits // 8}").astype(object if bits == 64 else np.int64)
-    lowest = -(1 << (bits - 1))
-    return np.where(raw < 0, lowest - raw, raw).astype(np.float64)
+    width = values.dtype.itemsize
+    raw = np.ascontiguousarray(values).view(f"i{width}").astype(np.int64)
+    lowest = np.int64(-(1 << (8 * width - 1)))
+    return np.where(raw < 0, lowest - raw, raw)

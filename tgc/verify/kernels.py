@@ -147,16 +147,16 @@ def _copy(name: str, buffer: Buffer) -> Kernel:
 
 def sample(kernel: Kernel, budget: int) -> tuple[Kernel | None, float]:
     """`kernel`, or what fits the budget of it, and which share that is; (None, 0) where nothing can be left out."""
-    body, share = kernel.body, 1.0
+    body, share, cost = kernel.body, 1.0, steps(kernel.body)
     path: list[For] = []
     written = {p.buffer.name for p in kernel.parameters if p.access != "read"}
     independent = not any(load.buffer.name in written for load in loads(kernel))
-    while independent and steps(body) > budget and (loop := _next(body, path)) is not None:
-        keep = max(1, min(loop.extent, int(loop.extent * budget / steps(body))))
+    while independent and share * cost > budget and (loop := _next(body, path)) is not None:
+        keep = max(1, min(loop.extent, int(loop.extent * budget / (share * cost))))
         share *= keep / loop.extent
         path.append(loop)
         body = _thin(body, loop.var, keep)
-    if steps(body) > budget:
+    if share * cost > budget:
         return None, 0.0
     return Kernel(kernel.name, kernel.parameters, body, kernel.origins), share
 
