@@ -18,7 +18,7 @@ from tgc.targets import Target
 class Artifact:
     """A compiled model. `files` maps each file's name to its bytes; nothing is on disk until `write`.
 
-    seconds: time each step of the pipeline took, in order; for reports only, never part of `files`.
+    seconds, passes: time that each step of the pipeline and each pass took, in order; for reports only, never part of `files`.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Artifact:
     program: Program
     graph: Graph
     seconds: tuple[tuple[str, float], ...] = ()
+    passes: tuple[tuple[str, float], ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Artifact", "compile", "emit", "import_graph", "resolve"]
 
 Watch = Callable[[str], None]
+Observe = Callable[[str, Graph | Program], None]
 
 
 def compile(
@@ -37,12 +38,14 @@ def compile(
     weights: str = "file",
     check_passes: bool = False,
     watch: Watch | None = None,
+    observe: Observe | None = None,
 ) -> Artifact:
     """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
 
     dims pins symbolic dimensions, shapes whole inputs, by name. name: a C identifier that prefixes the exported symbols, by
     default the file's. weights: "file" beside the program, or "embed". check_passes: compare every pass with the
-    interpreter. watch: called with the name of each step as it begins. Raises TgcError; then nothing was written.
+    interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of each pass.
+    Raises TgcError; then nothing was written.
     """
     from tgc.passes import compile_graph
 
@@ -52,10 +55,10 @@ def compile(
     with clock.step("import"):
         graph = import_graph(model, dims or {}, shapes or {}, name)
     with clock.step("passes"):
-        program = compile_graph(graph, chosen, check=check_passes)
+        program = compile_graph(graph, chosen, check=check_passes, observe=clock.lap(observe))
     with clock.step("emit"):
         files = emit(program, chosen, options)
-    artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times))
+    artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps))
     if output is not None:
         artifact.write(output)
     return artifact
@@ -76,9 +79,9 @@ def resolve(target: str | Target) -> Target:
     chosen = targets.find(target) if isinstance(target, str) else target
     if chosen.cpu != "host":
         return chosen
-    from tgc.backends.llvm import host_target
+    from tgc.backends.llvm import resolve_host
 
-    return host_target(chosen)
+    return resolve_host(chosen)
 
 
 def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
@@ -127,6 +130,7 @@ class _Clock:
 
     watch: Watch | None
     times: list[tuple[str, float]] = field(default_factory=list)
+    laps: list[tuple[str, float]] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -135,3 +139,16 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.times.append((name, time.perf_counter() - start))
+
+    def lap(self, observe: Observe | None) -> Observe:
+        """Records when each pass is done, then hands its result to `observe`, whose own time does not count."""
+        last = time.perf_counter()
+
+        def record(name: str, result: Graph | Program) -> None:
+            nonlocal last
+            self.laps.append((name, time.perf_counter() - last))
+            if observe:
+                observe(name, result)
+            last = time.perf_counter()
+
+        return record

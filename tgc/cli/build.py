@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 from tgc.artifact import Artifact
 from tgc.cli.arguments import MODEL, compiling, json_option, mapping
 from tgc.cli.output import duration, print_json, print_table, progress, size
+from tgc.errors import OptionError
+from tgc.ir.graph import Graph
+from tgc.ir.program import Program
 
 
 def build(model: Path, *, target: str, dims: Any, shapes: Any, name: str | None, weights: str, **more: Any) -> Artifact:
@@ -27,16 +31,23 @@ def build(model: Path, *, target: str, dims: Any, shapes: Any, name: str | None,
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder; by default named after the model.")
 @compiling
 @click.option("--check-passes", is_flag=True, help="Compare every pass with the interpreter (slow).")
-@click.option("--time-passes", is_flag=True, help="Print how long each step took.")
+@click.option("--time-passes", is_flag=True, help="Print how long each step and each pass took.")
+@click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
 @json_option
-def compile_command(model: Path, output: Path | None, check_passes: bool, time_passes: bool, as_json: bool, **flags: Any) -> None:
+def compile_command(
+    model: Path, output: Path | None, check_passes: bool, time_passes: bool, print_ir_after: str | None, as_json: bool, **flags: Any
+) -> None:
     """Compile MODEL, an ONNX file, to a folder that stands alone.
 
     \b
     Example:
       tgc compile model.onnx --target c --shape input=1x3x224x224 -o out
     """
-    artifact = build(model, check_passes=check_passes, **flags)
+    observe = printer_after(print_ir_after) if print_ir_after else None
+    artifact = build(model, check_passes=check_passes, observe=observe, **flags)
+    if print_ir_after and print_ir_after not in dict(artifact.passes):
+        names = ", ".join(name for name, _ in artifact.passes)
+        raise OptionError(f"no pass called {print_ir_after!r} ran", where="--print-ir-after", hint=f"these did: {names}")
     folder = artifact.write(output or Path(artifact.name))
     if as_json:
         print_json({"folder": str(folder), **summary(artifact)})
@@ -46,7 +57,20 @@ def compile_command(model: Path, output: Path | None, check_passes: bool, time_p
     memory = f"weights {size(program.weights.nbytes)}, arena {size(program.arena_bytes)}"
     click.echo(f"{len(program.kernels)} kernels, {len(program.calls)} calls; {memory}")
     if time_passes:
-        print_table(("step", "time"), [(step, duration(seconds)) for step, seconds in artifact.seconds], right=(1,))
+        rows = (*artifact.seconds, *((f"pass {name}", seconds) for name, seconds in artifact.passes))
+        print_table(("step", "time"), [(name, duration(seconds)) for name, seconds in rows], right=(1,))
+
+
+def printer_after(wanted: str) -> Callable[[str, Graph | Program], None]:
+    """Prints what the pass called `wanted` made, to standard error."""
+
+    def observe(name: str, result: Graph | Program) -> None:
+        from tgc.ir.text import print_graph, print_program
+
+        if name == wanted:
+            click.echo(print_graph(result) if isinstance(result, Graph) else print_program(result), err=True)
+
+    return observe
 
 
 def summary(artifact: Artifact) -> dict[str, object]:
@@ -60,5 +84,5 @@ def summary(artifact: Artifact) -> dict[str, object]:
         "name": artifact.name, "target": artifact.target.name, "files": {name: len(content) for name, content in artifact.files.items()},
         "inputs": tensors(program.inputs), "outputs": tensors(program.outputs), "kernels": len(program.kernels),
         "calls": len(program.calls), "weights_bytes": int(program.weights.nbytes), "arena_bytes": program.arena_bytes,
-        "seconds": dict(artifact.seconds),
+        "seconds": dict(artifact.seconds), "passes": dict(artifact.passes),
     }  # fmt: skip

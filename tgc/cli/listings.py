@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import click
@@ -59,13 +59,18 @@ def passes(as_json: bool) -> None:
     Example:
       tgc passes
     """
-    from tgc.passes import PASSES
+    from tgc.passes import GRAPH_PASSES
+    from tgc.passes.assemble import assemble
+    from tgc.passes.layout import layout
+    from tgc.passes.partition import partition
 
-    rows = [(p.name, (p.run.__doc__ or "").strip().split("\n")[0]) for p in PASSES]
+    listed: list[tuple[str, str, Callable[..., object]]] = [(p.name, "graph", p.run) for p in GRAPH_PASSES]
+    listed += [("partition", "kernels", partition), ("layout", "kernels", layout), ("assemble", "program", assemble)]
+    rows = [(name, on, (run.__doc__ or "").strip().split("\n")[0]) for name, on, run in listed]
     if as_json:
-        print_json([{"name": name, "what": what} for name, what in rows])
+        print_json([{"name": name, "makes": on, "what": what} for name, on, what in rows])
         return
-    print_table(("pass", "what it does"), rows)
+    print_table(("pass", "makes", "what it does"), rows)
 
 
 @click.command()

@@ -19,7 +19,7 @@ def opt(file: Path, names: str, target: str) -> None:
 
     \b
     Example:
-      tgc opt graph.tir --passes=simplify,fold
+      tgc opt graph.tir --passes=fold,merge-pads
     """
     from tgc import driver
     from tgc.ir.text import parse_graph, print_graph
