@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import tgc
-from tgc.backends.c.dialect import C99, KEYWORDS
+from tgc.backends.c.dialect import C99
 from tgc.backends.c.prelude import prelude
 from tgc.backends.cfamily.expressions import Use
 from tgc.backends.cfamily.statements import print_kernel
 from tgc.backends.files import cpu_files, descriptor_fields, render, weights_source
-from tgc.backends.names import comment
+from tgc.backends.names import KEYWORDS, comment
 from tgc.backends.options import EmitOptions
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.targets import Target

@@ -22,7 +22,6 @@ _PARAMETERS = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAX", "MAX_LIT", "LT", "EQ", "AND", "OR", "XOR", "SHL", "SHR"), _BINARY),
     "FMA": "{T} a, {T} b, {T} c", "WHERE": "{B} a, {T} b, {T} c", "SPLAT": "{V} a", "RAMP": "{V} a, {V} b",
     "LOAD": "const {E} *p", "STRIDED": "const {E} *p, int64_t stride", "GATHER": "const {E} *p, {X} i",
-    "LOAD_IF": "{B} m, const {E} *p, {T} other", "GATHER_IF": "{B} m, const {E} *p, {X} i, {T} other",
     "STORE": "{E} *p, {T} v", "STORE_STRIDED": "{E} *p, int64_t stride, {T} v", "SCATTER": "{E} *p, {X} i, {T} v",
 }  # fmt: skip
 
@@ -52,7 +51,6 @@ _NATIVE = {
 # What is written for one lane where it is not a scalar spelling of the operation.
 _LANES = {
     "SPLAT": "a", "RAMP": "a + {k} * b", "FMA": "{a} * {b} + {c}", "LOAD": "p[{k}]", "STRIDED": "p[{k} * stride]", "GATHER": "p[{i}]",
-    "LOAD_IF": "{m} ? p[{k}] : {other}", "GATHER_IF": "{m} ? p[{i}] : {other}",
 }  # fmt: skip
 _STORES = {"STORE": "p[{k}]", "STORE_STRIDED": "p[{k} * stride]", "SCATTER": "p[{i}]"}
 _TESTS = ("LT", "EQ")
@@ -129,8 +127,7 @@ def _lanewise(use: Use, lanes: int, returned: str, native: bool) -> str:
     def lane(name: str, dtype: str) -> str:
         return (truth if dtype == "bool" else reader).format(name)
 
-    kinds = {"a": "bool" if use.key == "WHERE" else use.source, "b": use.source, "c": use.source, "m": "bool", "i": "i64"}
-    kinds |= {"other": use.result, "v": use.result}
+    kinds = {"a": "bool" if use.key == "WHERE" else use.source, "b": use.source, "c": use.source, "i": "i64", "v": use.result}
     names = {name: lane(name, dtype) for name, dtype in kinds.items()}
     loop = f"for (int k = 0; k < {lanes}; ++k)"
     if use.key in _STORES:

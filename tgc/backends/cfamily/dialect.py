@@ -15,8 +15,6 @@ Besides the operations of `tgc.ir.ops` there are these keys. Optional ones are u
     LOAD      {0}                    the elements from address {0} on
     STRIDED   {0} {1}                every {1}-th element from address {0} on
     GATHER    {0} {1}                {0}[lane] for each lane of the index vector {1} (a name)
-    LOAD_IF   {0} {1} {2}            the elements from address {1} on where mask {0} holds, else {2} (names); others are not read
-    GATHER_IF {0} {1} {2} {3}        {1}[lane of {2}] where mask {0} holds, else {3} (names); others are not read
     STORE     {0} {1}                a statement (its semicolon is the printer's): {1} to address {0}
     STORE_STRIDED {0} {1} {2}        a statement: {2} (a name) to every {1}-th element from address {0} on
     SCATTER   {0} {1} {2}            a statement: lanes of {2} to {0}[lane of {1}] (names)
@@ -97,8 +95,8 @@ class Dialect:
     kernel:   the head of a kernel, with {name} and {parameters}. parameter: with {space} {const} {type} {name} and its
               {position}. entry: a line at the kernel's start for each parameter, with {name} and {position}.
     spaces:   address space -> what precedes a pointer's type or an array's.
-    loop:     the head of a `for`, with {var} and {extent}. grids: loop kind -> a declaration of the variable of a loop that the
-              launch stands for, with {var} and {extent}.
+    loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
+              the variable of a loop that the launch stands for.
     """
 
     values: Mapping[str, str]
@@ -144,8 +142,6 @@ def literal(dialect: Dialect, lit: Lit) -> tuple[str, int]:
         bits = np.asarray(lit.value).astype(lit.dtype.numpy).view(np.uint16)
         return dialect.literals[name].format(hex(int(bits))), ATOM  # C has no such literals: the type's own bits
     value = float(lit.value) if lit.dtype.is_float else int(lit.value)
-    if name not in dialect.literals:
-        return f"0x{int(np.asarray(value).astype(lit.dtype.numpy).view(np.uint16)):04x}", ATOM
     if math.isnan(value):
         return dialect.nan[name], ATOM
     if math.isinf(value):

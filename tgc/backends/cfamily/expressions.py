@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect, Form, form_keys, literal
-from tgc.backends.cfamily.ranges import Range, inside
 from tgc.backends.cfamily.uses import Clock, Slot, Value, constant_slot, depth_of
 from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import DType
@@ -40,7 +39,8 @@ class Scope:
 class Writer:
     """Where a kernel's text grows.
 
-    slots:   register buffers that are variables. taken: identifiers in use. extents, depths: of the loop variables in scope.
+    slots: register buffers that are variables. taken: identifiers in use. names: of buffers and loop variables. depths: the scope in
+    which a loop variable lives.
     """
 
     dialect: Dialect
@@ -50,10 +50,8 @@ class Writer:
     used: dict[Use, None] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
-    extents: dict[str, int] = field(default_factory=dict)
     depths: dict[str, int] = field(default_factory=dict)
     depth_memo: dict[Expr, tuple[int, int]] = field(default_factory=dict)
-    range_memo: dict[Expr, Range] = field(default_factory=dict)
     fresh: int = 0
 
 
@@ -182,16 +180,6 @@ def _load(writer: Writer, load: Load) -> Text:
     return spell(writer, "GATHER", load.dtype, load.dtype, load.lanes, (pointer, (atom(writer, index), ATOM)))
 
 
-def _guarded_load(writer: Writer, mask: str, load: Load, other: Expr) -> Text:
-    """A vector load of those lanes where `mask` holds, and `other` in the rest."""
-    rest = (atom(writer, other), ATOM)
-    if isinstance(load.index, Ramp) and load.index.stride == 1:
-        pointer = (address(writer, load.buffer, load.index.base), UNARY)
-        return spell(writer, "LOAD_IF", load.dtype, load.dtype, load.lanes, ((mask, ATOM), pointer, rest))
-    pointer, lanes = (writer.names[load.buffer.name], ATOM), (atom(writer, load.index), ATOM)
-    return spell(writer, "GATHER_IF", load.dtype, load.dtype, load.lanes, ((mask, ATOM), pointer, lanes, rest))
-
-
 # ---- operations
 
 
@@ -280,29 +268,9 @@ def _is_named(writer: Writer, expr: Expr) -> bool:
 
 
 def _where(writer: Writer, expr: Apply) -> Text:
-    """A choice. A load that is an arm and not proved to stay inside its buffer is made only where the condition holds."""
+    """A choice. One condition for all lanes is C's own choice between two vectors."""
     condition, yes, no = expr.args
-    if expr.lanes == 1 or isinstance(condition, Broadcast):
-        scalar = condition.value if isinstance(condition, Broadcast) else condition
-        texts = (_shortened(writer, scalar), _shortened(writer, yes), _shortened(writer, no))
-        return fill(writer.dialect, writer.dialect.scalar["WHERE"], expr.dtype, expr.dtype, expr.lanes, texts)
-    for arm, other, key in ((yes, no, ""), (no, yes, "NOT")):
-        if isinstance(arm, Load) and not is_safe(writer, arm):
-            return _guarded_load(writer, _mask(writer, condition, key), arm, other)
-    return _spelled(writer, "WHERE", expr, expr.args)
-
-
-def _mask(writer: Writer, condition: Expr, key: str) -> str:
-    name = atom(writer, condition)
-    if not key:
-        return name
-    text, _ = spell(writer, key, condition.dtype, condition.dtype, condition.lanes, ((name, ATOM),))
-    fresh = f"t{writer.fresh}"
-    writer.fresh += 1
-    writer.scopes[-1].lines.append(f"const {writer.dialect.value_type(condition.dtype, condition.lanes)} {fresh} = {text};")
-    return fresh
-
-
-def is_safe(writer: Writer, load: Load) -> bool:
-    """Whether `load` may be made although nobody needs its value."""
-    return inside(load, writer.extents, writer.range_memo)
+    if not isinstance(condition, Broadcast):
+        return _spelled(writer, "WHERE", expr, expr.args)
+    texts = tuple(_shortened(writer, arg) for arg in (condition.value, yes, no))
+    return fill(writer.dialect, writer.dialect.scalar["WHERE"], expr.dtype, expr.dtype, expr.lanes, texts)

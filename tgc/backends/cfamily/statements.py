@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect
-from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, is_safe, slot_name, spell
-from tgc.backends.cfamily.guards import guard_loads
+from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, slot_name, spell
 from tgc.backends.cfamily.uses import body_of, constant_slot, count_uses, local_names, register_slots, written
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer, Expr, Load, Ramp, Var
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Parameter, Statement, Store
-from tgc.ir.rewrite import expressions, map_expressions, statements, walk
+from tgc.ir.rewrite import expressions, statements, walk
 
 INDENT = "  "
 
@@ -31,7 +30,7 @@ def print_kernel(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...] = ()) 
     outer: loops around the body that a launch stands for; `dialect.grids` declares their variables.
     """
     writer = _writer(kernel, dialect, outer)
-    body = map_expressions(kernel.body, lambda root: guard_loads(root, lambda load: is_safe(writer, load)))
+    body = kernel.body
     lines = _braced(writer, body, _entry(writer, kernel.parameters, outer))
     head = dialect.kernel.format(name=kernel.name, parameters=_parameters(writer, kernel.parameters))
     text = "\n".join([*_comment(kernel), f"{head} {{", *(INDENT + line for line in lines), "}", ""])
@@ -63,7 +62,7 @@ def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
     for name in dict.fromkeys([*buffers, *extents, *free]):
         names[name] = _identifier(name, taken | dialect.reserved)
         taken.add(names[name])
-    return Writer(dialect, register_slots(kernel.body), taken, names, extents=extents)
+    return Writer(dialect, register_slots(kernel.body), taken, names)
 
 
 def _identifier(name: str, taken: set[str] | frozenset[str]) -> str:

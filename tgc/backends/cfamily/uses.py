@@ -70,10 +70,7 @@ def body_of(statement: Statement) -> tuple[Statement, ...]:
 
 
 def count_uses(body: tuple[Statement, ...], clock: Clock, shared: tuple[str, ...]) -> Counter[Value]:
-    """How many parents each value has among the expressions that run in this scope, without those of nested loops.
-
-    A load that is an arm of WHERE is not counted there: it may only be made where the condition holds.
-    """
+    """How many parents each value has among the expressions that run in this scope, without those of nested loops."""
     trial = Clock(clock.now, dict(clock.stores), clock.reads)
     uses: Counter[Value] = Counter()
     for statement in body:
@@ -101,9 +98,7 @@ def _count(root: Expr, clock: Clock, uses: Counter[Value]) -> None:
         value = clock.value(expr)
         uses[value] += 1
         if uses[value] == 1:
-            for child in reversed(children(expr)):
-                lazy = isinstance(child, Load) and isinstance(expr, Apply) and expr.op.name == "WHERE" and child is not expr.args[0]
-                stack.append(child.index if lazy and isinstance(child, Load) else child)
+            stack.extend(reversed(children(expr)))
 
 
 def register_slots(body: Statement) -> dict[str, tuple[Slot, ...]]:

@@ -1,0 +1,32 @@
+"""The structs of tgc_runtime.h for ctypes."""
+
+from __future__ import annotations
+
+import ctypes as c
+
+ABI_VERSION = 1
+STATUS = (
+    "ok", "bad argument", "the weights do not have the right size or hash", "out of memory", "a file could not be read",
+    "the device, its driver or its compiler failed", "a self-test did not give the recorded result",
+)  # fmt: skip
+
+
+class TensorStruct(c.Structure):
+    """tgc_tensor."""
+
+    _fields_ = (
+        ("name", c.c_char_p), ("shape", c.POINTER(c.c_int64)), ("bytes", c.c_uint64), ("dtype", c.c_int32), ("rank", c.c_int32),
+    )  # fmt: skip
+
+
+RunFunction = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.POINTER(c.c_void_p), c.POINTER(c.c_void_p))
+
+
+class ModelStruct(c.Structure):
+    """tgc_model."""
+
+    _fields_ = (
+        ("name", c.c_char_p), ("inputs", c.POINTER(TensorStruct)), ("outputs", c.POINTER(TensorStruct)), ("weights", c.c_void_p),
+        ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64), ("run", RunFunction), ("weights_sha256", c.c_uint8 * 32),
+        ("abi_version", c.c_uint32), ("input_count", c.c_uint32), ("output_count", c.c_uint32), ("alignment", c.c_uint32),
+    )  # fmt: skip
