@@ -1,0 +1,80 @@
+"""The passes, in the order in which they run: this list is the compiler's middle.
+
+    Graph     --GRAPH_PASSES--> Graph       what is computed
+    Graph     --partition-----> Partition   what is computed together, and where results are stored
+    Partition --layout--------> Partition   in which order of axes
+    Partition --assemble------> Program     loop nests, scheduled; launches; memory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tgc.ir.graph import Graph
+from tgc.ir.program import Program
+from tgc.ir.verify import verify_graph, verify_program
+from tgc.passes.assemble import assemble
+from tgc.passes.check import check_graph, check_program
+from tgc.passes.fold import fold
+from tgc.passes.heuristic import scheduler_for
+from tgc.passes.layout import layout
+from tgc.passes.merge_pads import merge_pads
+from tgc.passes.partition import partition
+from tgc.passes.polish import polisher_for
+from tgc.passes.widen import widen
+from tgc.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPass:
+    """A pass on graphs, by the name that `tgc opt --passes` takes."""
+
+    name: str
+    run: Callable[[Graph, Target], Graph]
+
+
+def run_fold(graph: Graph, _: Target) -> Graph:
+    """Compute now what depends on constants alone."""
+    return fold(graph)
+
+
+def run_merge_pads(graph: Graph, _: Target) -> Graph:
+    """Make the paddings of one tensor slices of the largest."""
+    return merge_pads(graph)
+
+
+def run_widen(graph: Graph, target: Target) -> Graph:
+    """Store half precision and compute single, on targets without arithmetic in half."""
+    return graph if target.f16 else widen(graph)
+
+
+GRAPH_PASSES: tuple[GraphPass, ...] = (
+    GraphPass("widen", run_widen),
+    GraphPass("fold", run_fold),
+    GraphPass("merge-pads", run_merge_pads),
+)
+
+Observer = Callable[[str, Graph | Program], None]
+
+
+def compile_graph(graph: Graph, target: Target, *, check: bool = False, observe: Observer | None = None) -> Program:
+    """The program that computes `graph` on `target`.
+
+    check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs (slow).
+    observe: called with each pass's name and result. Raises InvalidIrError where a pass wrote something invalid.
+    """
+    for step in GRAPH_PASSES:
+        before, graph = graph, step.run(graph, target)
+        verify_graph(graph)
+        if check:
+            check_graph(step.name, before, graph)
+        if observe:
+            observe(step.name, graph)
+    program = assemble(layout(partition(graph)), polisher_for(target), scheduler_for(target))
+    verify_program(program)
+    if check:
+        check_program(graph, program)
+    if observe:
+        observe("program", program)
+    return program

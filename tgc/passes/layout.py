@@ -106,26 +106,31 @@ def iteration_index(region: Region) -> Vector:
 
 
 def _followed_order(state: _State, region: Region, at: Vector) -> Order:
-    """The order of the largest tensor that is read with the body's own axes; row-major where none is."""
+    """The order of the largest tensor that is read along the body's own axes; row-major where none is."""
     best: tuple[int, Order] | None = None
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
-        if place is None or len(index) != len(at) or node.shape == () or not _same_axes(at, index):
+        if place is None:
             continue
-        size = prod(node.shape)
-        if best is None or size > best[0]:
-            best = (size, state.blocks[place.block].order)
+        order = _order_along(at, index, state.blocks[place.block].order)
+        if order is not None and (best is None or prod(node.shape) > best[0]):
+            best = (prod(node.shape), order)
     return best[1] if best is not None else tuple(range(len(at)))
 
 
-def _same_axes(at: Vector, index: Vector) -> bool:
-    """Whether each component of `index` varies with that component of `at`, or not at all, and with no other."""
-    for own, read in zip(at, index, strict=True):
-        mine = ix.variables(own)
-        other = {var for var in ix.variables(read) if var.name.startswith("i")}
-        if not other <= mine:
-            return False
-    return True
+def _order_along(at: Vector, index: Vector, order: Order) -> Order | None:
+    """The body's axes in the order in which memory read at `index` has them; None where an axis is spread over several.
+
+    Axes along which nothing is read come first, for they repeat what is read.
+    """
+    axis_of = {var: axis for axis, component in enumerate(at) for var in ix.variables(component)}
+    found: list[int] = []
+    for component in (index[axis] for axis in order):
+        own = {axis_of[var] for var in ix.variables(component) if var in axis_of}
+        if len(own) > 1 or own & set(found):
+            return None
+        found.extend(own)
+    return (*(axis for axis in range(len(at)) if axis not in found), *found)
 
 
 def _feature_order(state: _State, region: Region, heavy: Reduce, at: Vector) -> Order:

@@ -17,7 +17,7 @@ from tgc.passes.schedule.loops import change_loop, extents_of, find_loop
 
 
 def vectorize(body: Statement, step: Vectorize) -> Statement:
-    """Carries out `Vectorize`. Raises InvalidIrError where a condition or a stored place depends on the lane in a way that has no vector."""
+    """Carries out `Vectorize`. Raises InvalidIrError where a condition depends on the lane, or a stored place does not."""
     find_loop(body, step.var)
     extents = extents_of(body)
     return change_loop(body, step.var, lambda loop: _Lanes(loop, extents).run())

@@ -1,0 +1,131 @@
+"""Assemble: regions become launches of kernels over planned memory. Equal kernels and equal weights are stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.ir.expr import Expr
+from tgc.ir.graph import Constant
+from tgc.ir.kernel import Kernel
+from tgc.ir.partition import Block, Fill, Partition
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.rewrite import map_expressions
+from tgc.passes.lower import Binding, Lowered, lower, lower_fill
+from tgc.passes.memory import Lifetime, aligned, plan_memory
+from tgc.passes.partition import identifier
+from tgc.passes.schedule.apply import Scheduled
+from tgc.passes.schedule.pack import Packing, packed
+
+ALIGNMENT = 64
+Scheduler = Callable[[Kernel, frozenset[str]], Scheduled]
+
+
+@dataclass(slots=True)
+class _Weights:
+    """The weights so far. `known` finds a constant that was stored before, by content and packing."""
+
+    storages: list[Storage] = field(default_factory=list)
+    chunks: list[tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    known: dict[tuple[str, Packing | None], str] = field(default_factory=dict)
+    end: int = 0
+
+    def add(self, constant: Constant, packing: Packing | None) -> str:
+        """The name of the storage that holds `constant`, packed so."""
+        key = (constant.digest, packing)
+        if key not in self.known:
+            data = constant.data.reshape(-1) if packing is None else packed(constant.data, packing)
+            name = f"w{len(self.storages)}_{identifier(constant.name)}".rstrip("_")
+            layout = "row-major" if packing is None else "packed"
+            self.storages.append(Storage(name, "weight", constant.dtype, data.size, self.end, constant.shape, layout))
+            self.chunks.append((self.end, np.frombuffer(data.tobytes(), dtype=np.uint8)))
+            self.end = aligned(self.end + data.nbytes, ALIGNMENT)
+            self.known[key] = name
+        return self.known[key]
+
+    def bytes(self) -> npt.NDArray[np.uint8]:
+        whole = np.zeros(self.end, dtype=np.uint8)
+        for start, chunk in self.chunks:
+            whole[start : start + chunk.size] = chunk
+        return whole
+
+
+def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Scheduler) -> Program:
+    """The program of `partition`: each region lowered, its expressions polished, the loop nest scheduled, memory planned."""
+    weights = _Weights()
+    kernels: dict[tuple[object, ...], tuple[str, Scheduled]] = {}
+    calls: list[Call] = []
+    for step in partition.steps:
+        if isinstance(step, Fill):
+            lowered = lower_fill(step, partition)
+        elif 0 in step.body.shape:
+            continue
+        else:
+            lowered = lower(step, partition)
+        plain = replace(lowered.kernel, body=map_expressions(lowered.kernel.body, polish))
+        key = _key(plain, lowered.bindings)
+        if key not in kernels:
+            kernels[key] = (_name(len(kernels), plain), scheduler(plain, _constants(lowered)))
+        name, scheduled = kernels[key]
+        calls.append(Call(name, _arguments(lowered, scheduled, weights), plain.origins))
+    return _program(partition, [(name, scheduled.kernel) for name, scheduled in kernels.values()], calls, weights)
+
+
+def _key(kernel: Kernel, bindings: tuple[Binding, ...]) -> tuple[object, ...]:
+    """Equal for kernels that compute the same from the same kinds of parameters."""
+    return (*((p.buffer, p.access, b.constant is None) for p, b in zip(kernel.parameters, bindings, strict=True)), kernel.body)
+
+
+def _name(number: int, kernel: Kernel) -> str:
+    return f"k{number}_{identifier(kernel.origins[-1]) if kernel.origins else 'move'}".rstrip("_")
+
+
+def _constants(lowered: Lowered) -> frozenset[str]:
+    pairs = zip(lowered.kernel.parameters, lowered.bindings, strict=True)
+    return frozenset(parameter.buffer.name for parameter, binding in pairs if binding.constant is not None)
+
+
+def _arguments(lowered: Lowered, scheduled: Scheduled, weights: _Weights) -> tuple[Argument, ...]:
+    arguments: list[Argument] = []
+    for parameter, binding in zip(scheduled.kernel.parameters, lowered.bindings, strict=True):
+        if binding.constant is None:
+            arguments.append(Argument(binding.block, binding.start))
+        else:
+            arguments.append(Argument(weights.add(binding.constant, scheduled.packings.get(parameter.buffer.name))))
+    return tuple(arguments)
+
+
+def _program(partition: Partition, kernels: list[tuple[str, Kernel]], calls: list[Call], weights: _Weights) -> Program:
+    used = {argument.storage for call in calls for argument in call.arguments}
+    blocks = [block for block in partition.blocks.values() if block.role != "arena" or block.name in used]
+    arena = [block for block in blocks if block.role == "arena"]
+    offsets, arena_bytes = plan_memory([_lifetime(block, calls) for block in arena], ALIGNMENT)
+    storages = [_storage(block, offsets.get(block.name, 0)) for block in blocks]
+    by_role = {role: [block for block in blocks if block.role == role] for role in ("input", "output")}
+    graph = partition.graph
+    return Program(
+        name=graph.name,
+        inputs=tuple(Tensor(n.name, n.dtype, n.shape, b.name) for n, b in zip(graph.inputs, by_role["input"], strict=True)),
+        outputs=tuple(Tensor(name, n.dtype, n.shape, b.name) for (name, n), b in zip(graph.outputs, by_role["output"], strict=True)),
+        kernels=tuple(replace(kernel, name=name) for name, kernel in kernels),
+        calls=tuple(calls),
+        storages=(*storages, *weights.storages),
+        weights=weights.bytes(),
+        arena_bytes=arena_bytes,
+        alignment=ALIGNMENT,
+    )
+
+
+def _lifetime(block: Block, calls: list[Call]) -> Lifetime:
+    moments = [number for number, call in enumerate(calls) if any(a.storage == block.name for a in call.arguments)]
+    return Lifetime(block.name, max(1, prod(block.shape)) * block.dtype.bytes, moments[0], moments[-1])
+
+
+def _storage(block: Block, offset: int) -> Storage:
+    identity = block.order == tuple(range(len(block.shape)))
+    layout = "row-major" if identity else "axes " + " ".join(map(str, block.order))
+    return Storage(block.name, block.role, block.dtype, prod(block.shape), offset, block.shape, layout)

@@ -1,0 +1,43 @@
+"""Checks of passes against the interpreter, for `--check-passes`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.errors import InvalidIrError
+from tgc.ir.graph import Graph
+from tgc.ir.interpret import run_graph, run_program
+from tgc.ir.program import Program
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+def check_graph(name: str, before: Graph, after: Graph) -> None:
+    """Raises InvalidIrError where the pass `name` changed what the graph computes."""
+    inputs = random_inputs(before)
+    _compare(f"pass {name}", run_graph(before, inputs), run_graph(after, inputs))
+
+
+def check_program(graph: Graph, program: Program) -> None:
+    """Raises InvalidIrError where `program` does not compute what `graph` does."""
+    inputs = random_inputs(graph)
+    _compare("the program", run_graph(graph, inputs), run_program(program, inputs))
+
+
+def random_inputs(graph: Graph) -> Arrays:
+    """Seeded inputs: floats near one, small non-negative integers."""
+    rng = np.random.default_rng(0)
+    values: Arrays = {}
+    for node in graph.inputs:
+        plain = rng.standard_normal(node.shape) if node.dtype.is_float else rng.integers(0, 2, node.shape)
+        values[node.name] = np.asarray(plain).astype(node.dtype.numpy)
+    return values
+
+
+def _compare(what: str, expected: Arrays, found: Arrays) -> None:
+    for name, value in expected.items():
+        a, b = np.asarray(value, dtype=np.float64), np.asarray(found[name], dtype=np.float64)
+        scale = float(np.max(np.abs(a), initial=0.0))
+        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=1e-4 * max(scale, 1e-30), equal_nan=True):
+            raise InvalidIrError(f"{what} changed the output {name!r}")

@@ -1,0 +1,56 @@
+"""Fold: what depends on constants alone is computed now.
+
+Views of constants stay views, since they cost nothing and take no memory; a computation is folded unless its result would be
+much larger than what it is made from.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from tgc.ir.graph import Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reshape, Slice, Window, sources
+from tgc.ir.interpret import evaluate
+
+SMALL = 1 << 16  # elements that are always worth storing
+
+
+def fold(graph: Graph) -> Graph:
+    """`graph` with its constant computations done."""
+    builder = GraphBuilder()
+    made: dict[Node, Node] = {}
+    weight: dict[Node, int] = {}  # for nodes that depend on constants alone: the elements of those constants
+    for node in graph.nodes():
+        new = builder.rebuild(node, tuple(made[source] for source in sources(node)))
+        weight_of_new = _constant_elements(new, weight)
+        if weight_of_new is not None:
+            weight[new] = weight_of_new
+            if _worthwhile(new, weight_of_new):
+                new = builder.constant(evaluate(new))
+                weight[new] = new.data.size
+        made[node] = new
+    return rebuilt(graph, made)
+
+
+def rebuilt(graph: Graph, made: dict[Node, Node]) -> Graph:
+    """`graph` with each node replaced by what `made` has for it."""
+    inputs = tuple(node for node in (made[old] for old in graph.inputs) if isinstance(node, Input))
+    return Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs))
+
+
+def _constant_elements(node: Node, weight: dict[Node, int]) -> int | None:
+    """The elements of the constants that `node` is made from; None where it depends on an input."""
+    if isinstance(node, Constant):
+        return int(node.data.size)
+    parents = sources(node)
+    if not parents or any(parent not in weight for parent in parents):
+        return None
+    return sum(weight[parent] for parent in dict.fromkeys(parents))
+
+
+def _worthwhile(node: Node, elements: int) -> bool:
+    if isinstance(node, (Constant, Reshape, Permute, Expand, Slice, Window)):
+        return False
+    size = prod(node.shape)
+    if isinstance(node, Pad):
+        return size <= max(SMALL, 4 * elements)
+    return size <= max(SMALL, 2 * elements)

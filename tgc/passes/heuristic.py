@@ -1,0 +1,269 @@
+"""The heuristic: a schedule for each loop nest by its index structure alone.
+
+Three shapes of nest, each with one way to make it fast:
+
+- pointwise: adjacent loops fused where no index needs a division, the contiguous one vectorised;
+- one accumulator (contractions, pooling, means): the contiguous loop vectorised, a tile of rows and vectors kept in
+  registers around the reduction, constant operands packed in the order in which they are read;
+- several reductions by row (softmax, normalisations): each reduction vectorised along the row, or all of it across rows.
+
+On a target with work-groups the loops that remain outside are bound to them.
+"""
+
+from __future__ import annotations
+
+from tgc.errors import InvalidIrError
+from tgc.ir.expr import Var
+from tgc.ir.kernel import For, Kernel, Statement, Store
+from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.passes.assemble import Scheduler
+from tgc.passes.grid import bind_to_grid
+from tgc.passes.nest import (
+    Access,
+    Accumulation,
+    accesses,
+    accumulation,
+    buffer_sizes,
+    chain,
+    collapses,
+    iterations,
+    power_of_two,
+    strides_in,
+    widest,
+    work,
+)
+from tgc.passes.schedule.apply import Scheduled, apply, apply_step
+from tgc.passes.schedule.loops import find_loop, parts
+from tgc.passes.schedule.pack import packing_of
+from tgc.passes.tile import Operand, Problem, Tile, best_tile
+from tgc.targets import Target
+
+MOST_UNROLLED = 400  # accumulator updates written out in one tile
+MOST_REPACKED = 1.6  # growth of constant data that packing may cause
+
+
+def scheduler_for(target: Target) -> Scheduler:
+    """Schedules kernels for `target`."""
+
+    def schedule(kernel: Kernel, constants: frozenset[str]) -> Scheduled:
+        return apply(kernel, plan(kernel, constants, target))
+
+    return schedule
+
+
+def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Schedule:
+    """The schedule of `kernel`; `constants` are the parameters whose data may be rearranged."""
+    planner = _Planner(kernel.body, constants, target)
+    for part in parts(kernel.body):
+        if isinstance(part, For):
+            planner.nest(part.var.name)
+    if target.lanes:
+        for step in bind_to_grid(planner.body, target.lanes):
+            planner.do(step)
+    return tuple(planner.steps)
+
+
+class _Planner:
+    """The steps chosen so far, and the loop nest after them."""
+
+    def __init__(self, body: Statement, constants: frozenset[str], target: Target) -> None:
+        self.body = body
+        self.constants = constants
+        self.target = target
+        self.steps: list[Step] = []
+
+    def do(self, step: Step) -> None:
+        if not isinstance(step, Pack):
+            self.body = apply_step(self.body, step)
+        self.steps.append(step)
+
+    def nest(self, name: str) -> None:
+        """Plans the loops from the one called `name` inward."""
+        self.fuse_chain(name)
+        loops, inner = chain(find_loop(self.body, name))
+        if isinstance(inner, Store):
+            if inner.buffer.space == "register":
+                self.reduction(loops)
+            else:
+                self.pointwise(loops, inner)
+            return
+        found = accumulation(inner)
+        vector = self.contiguous(loops, inner)
+        if found is not None and vector is not None:
+            self.tiled(loops, found, vector)
+        elif vector is not None and self.lanes(inner, vector.extent) > 1:
+            self.do(Split(vector.var.name, self.lanes(inner, vector.extent)))
+            self.do(Vectorize(f"{vector.var.name}_i"))
+        else:
+            for part in parts(inner):
+                if isinstance(part, For):
+                    self.nest(part.var.name)
+
+    def fuse_chain(self, name: str) -> None:
+        """Makes adjacent loops one where every access allows it."""
+        position = 0
+        while True:
+            loops, _ = chain(find_loop(self.body, name))
+            if position + 1 >= len(loops):
+                return
+            if collapses(self.body, loops[position], loops[position + 1]):
+                self.do(Fuse(loops[position].var.name, loops[position + 1].var.name))
+            else:
+                position += 1
+
+    def lanes(self, statement: Statement, extent: int) -> int:
+        return power_of_two(min(self.target.vector_lanes(widest(statement)), extent))
+
+    def pointwise(self, loops: tuple[For, ...], store: Store) -> None:
+        last = loops[-1]
+        strides = strides_in(self.body)
+        steps = [strides.of(access, last.var) for access in accesses(store)]
+        lanes = self.lanes(store, last.extent)
+        if steps[0] != 1 or lanes < 2 or (any(step not in (0, 1) for step in steps) and work(store) < 8):
+            return
+        self.do(Split(last.var.name, lanes))
+        self.do(Vectorize(f"{last.var.name}_i"))
+
+    def reduction(self, loops: tuple[For, ...]) -> None:
+        """A nest that adds up into one register, by itself: along its innermost loop where memory is contiguous there."""
+        last = loops[-1]
+        strides = strides_in(self.body)
+        lanes = self.lanes(last.body, last.extent)
+        if lanes > 1 and all(strides.of(access, last.var) in (0, 1) for access in accesses(last.body)):
+            self.do(VectorizeReduction(last.var.name, lanes))
+
+    def contiguous(self, loops: tuple[For, ...], inner: Statement) -> For | None:
+        """The loop along which the results lie next to each other, if vectors along it can be loaded."""
+        strides = strides_in(self.body)
+        found = accesses(inner)
+        for loop in reversed(loops):
+            if any(access.store and strides.of(access, loop.var) != 1 for access in found):
+                continue
+            if all(strides.of(access, loop.var) in (0, 1) or self.packable(access, loop.var) for access in found if not access.store):
+                return loop
+        return None
+
+    def packable(self, access: Access, var: Var) -> bool:
+        return access.buffer in self.constants and strides_in(self.body).of(access, var) is not None
+
+    def tiled(self, loops: tuple[For, ...], found: Accumulation, vector: For) -> None:
+        """A register tile around the accumulation `found`."""
+        lanes = self.lanes(found.update, vector.extent)
+        if lanes == 1 and self.target.vector_bits and vector.extent == 1:
+            return
+        rows, tile = self.choose_tile(loops, found, vector, lanes)
+        packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
+        names = _Names(vector.var.name, rows.var.name if rows is not None else "")
+        self.split_for_tile(loops, vector, rows, lanes, tile, names)
+        if lanes > 1:
+            self.do(Vectorize(names.lane))
+        if names.row:
+            self.do(Distribute(names.row))
+        if names.vector:
+            self.do(Distribute(names.vector))
+        for buffer in dict.fromkeys(packed):
+            self.pack(buffer)
+        self.unroll_window(found, tile)
+        for name in (names.row, names.vector):
+            if name:
+                self.do(Unroll(name))
+
+    def worth_packing(self, access: Access, vector: Var) -> bool:
+        return access.buffer in self.constants and strides_in(self.body).of(access, vector) != 0
+
+    def choose_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For, lanes: int) -> tuple[For | None, Tile]:
+        strides = strides_in(self.body)
+        loads = accesses(found.update)
+        count = -(-vector.extent // lanes)
+        steps = iterations(found.loops)
+        choices: list[tuple[Tile, For | None]] = []
+        for loop in reversed(loops):
+            if loop is vector or all(strides.of(access, loop.var) != 0 for access in loads):
+                continue
+            operands = tuple(Operand(strides.of(a, loop.var) != 0, strides.of(a, vector.var) != 0) for a in loads)
+            others = iterations(loops) // (loop.extent * vector.extent)
+            tile = best_tile(Problem(loop.extent, count, steps, operands), self.target)
+            choices.append((Tile(tile.rows, tile.vectors, tile.cycles * others), loop))
+        if not choices:
+            operands = tuple(Operand(False, strides.of(access, vector.var) != 0) for access in loads)
+            return None, best_tile(Problem(1, count, steps, operands), self.target)
+        tile, rows = min(choices, key=lambda choice: choice[0].cycles)
+        return rows, tile
+
+    def split_for_tile(self, loops: tuple[For, ...], vector: For, rows: For | None, lanes: int, tile: Tile, names: _Names) -> None:
+        """Splits the two tiled loops and puts the parts in order: others, blocks of rows and vectors, then the tile."""
+        outer = [loop.var.name for loop in loops if loop is not vector]
+        self.do(Split(vector.var.name, lanes))
+        count = -(-vector.extent // lanes)
+        blocks = names.split_vectors(count, tile.vectors)
+        if 1 < tile.vectors < count:
+            self.do(Split(f"{vector.var.name}_o", tile.vectors))
+        if rows is not None:
+            if 1 < tile.rows < rows.extent:
+                self.do(Split(rows.var.name, tile.rows))
+            outer = names.split_rows(outer, rows.extent, tile.rows)
+        if blocks:
+            outer = [blocks, *outer] if self.constant_bytes() > self.target.l2_bytes // 2 else [*outer, blocks]
+        inside = [name for name in (names.vector, names.row, names.lane if lanes > 1 else "") if name]
+        if len(outer) + len(inside) > 1:
+            self.do(Reorder((*outer, *inside)))
+
+    def constant_bytes(self) -> int:
+        sizes = {access.buffer: _bytes(self.body, access) for access in accesses(self.body) if access.buffer in self.constants}
+        return sum(sizes.values())
+
+    def pack(self, buffer: str) -> None:
+        try:
+            packing = packing_of(self.body, buffer)
+        except InvalidIrError:
+            return
+        if packing.size <= MOST_REPACKED * _elements(self.body, buffer) or packing.size < 1 << 14:
+            self.do(Pack(buffer))
+
+    def unroll_window(self, found: Accumulation, tile: Tile) -> None:
+        """Writes out a small reduction (a depthwise or pooling window), so that neighbouring results share their loads."""
+        total = iterations(found.loops)
+        if total <= 25 and total * tile.rows * tile.vectors <= MOST_UNROLLED:
+            for loop in reversed(found.loops):
+                self.do(Unroll(loop.var.name))
+
+
+class _Names:
+    """The loops that a tile's splits make: blocks outside; vectors, rows and lanes inside. Empty where there is none."""
+
+    def __init__(self, vector: str, rows: str) -> None:
+        self.base, self.rows = vector, rows
+        self.lane = f"{vector}_i"
+        self.vector = ""
+        self.row = ""
+
+    def split_vectors(self, count: int, tile: int) -> str:
+        """The name of the loop over blocks of vectors, having named the loop inside a block."""
+        if count == 1:
+            return ""
+        if tile == 1:
+            return f"{self.base}_o"
+        if tile == count:
+            self.vector = f"{self.base}_o"
+            return ""
+        self.vector = f"{self.base}_o_i"
+        return f"{self.base}_o_o"
+
+    def split_rows(self, outer: list[str], extent: int, tile: int) -> list[str]:
+        """`outer` with the loop over rows replaced by the one over blocks of rows, having named the loop inside a block."""
+        if tile == 1:
+            return outer
+        if tile == extent:
+            self.row = self.rows
+            return [name for name in outer if name != self.rows]
+        self.row = f"{self.rows}_i"
+        return [f"{self.rows}_o" if name == self.rows else name for name in outer]
+
+
+def _elements(body: Statement, buffer: str) -> int:
+    return buffer_sizes(body)[buffer][0]
+
+
+def _bytes(body: Statement, access: Access) -> int:
+    size, dtype = buffer_sizes(body)[access.buffer]
+    return size * dtype.bytes
