@@ -53,13 +53,15 @@ def weights_sha256(program: Program) -> bytes:
     return hashlib.sha256(program.weights.tobytes()).digest()
 
 
-def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapping[str, bytes]) -> dict[str, bytes]:
+def cpu_files(
+    program: Program, target: Target, options: EmitOptions, code: Mapping[str, bytes], extra: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
     """The whole artifact of a program that runs on a CPU.
 
     code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights included. They are what the build
-    file links.
+    file links. extra: further files, which it does not.
     """
-    files = dict(code)
+    files = {**code, **(extra or {})}
     files[f"{program.name}.h"] = header(program, target)
     files["tgc_runtime.h"] = runtime_file("tgc_runtime.h")
     files["tgc_runtime.c"] = runtime_file("tgc_runtime.c")

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tgc.backends.c.dialect import KEYWORDS
 from tgc.ir.dtypes import DType
 from tgc.ir.program import Program, Tensor
+
+KEYWORDS = frozenset((
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto",
+    "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef",
+    "union", "unsigned", "void", "volatile", "while", "bool", "true", "false", "NULL", "INFINITY", "NAN", "memcpy", "memset", "sin",
+    "cos", "tan", "exp", "log", "sqrt", "exp2", "log2", "y0", "y1", "yn", "j0", "j1", "jn", "gamma", "signgam", "main", "asm", "typeof",
+    "linux", "unix", "index",
+))  # fmt: skip
+"""Words that a buffer or loop variable cannot be called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,20 @@ def _optimised(text: str, generator: llvm.TargetMachine) -> llvm.ModuleRef:
         module.verify()
     except RuntimeError as error:
         raise InvalidIrError(f"LLVM does not accept what the backend wrote: {error}") from error
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_unrolling = False
-    options.loop_interleaving = False
-    builder = llvm.create_pass_builder(generator, options)
-    builder.getModulePassManager().run(module, builder)
+    builder = llvm.create_pass_builder(generator, llvm.create_pipeline_tuning_options())
+    _passes().run(module, builder)
     return module
+
+
+def _passes() -> llvm.ModulePassManager:
+    """What the printer leaves to do: registers out of stack memory, peepholes, empty blocks.
+
+    It has written invariant code outside loops and common subexpressions once already; the default pipelines take ten times as
+    long for the same object code. Loops are not unrolled or vectorised: schedules have done that.
+    """
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_aggressive_dce_pass()
+    return passes

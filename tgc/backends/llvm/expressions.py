@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tgc.backends.llvm.addresses import Linear, contiguous_base, lane, linear
-from tgc.backends.llvm.function import Function, Known, Put
+from tgc.backends.llvm.function import NONE, Buffers, Function, Known, Put
 from tgc.backends.llvm.operations import operation
 from tgc.backends.llvm.values import index_bytes, literal, memory_type, splat, value_type, vector
 from tgc.errors import InvalidIrError
@@ -46,20 +46,25 @@ def _operands(expr: Expr) -> tuple[Expr, ...]:
 def _define(fn: Function, expr: Expr) -> None:
     match expr:
         case Lit():
-            fn.remember(expr, literal(expr, 1, fn.machine), 0)
+            known = Known(literal(expr, 1, fn.machine), 0)
         case Load():
-            _load(fn, expr)
+            known = _load(fn, expr)
         case Ramp():
-            _ramp(fn, expr)
+            known = _ramp(fn, expr)
         case Broadcast(value=inner, lanes=lanes):
             known = widen(fn, inner, lanes)
-            fn.remember(expr, known.text, known.scope, fresh=inner in fn.fresh)
         case Apply():
-            _apply(fn, expr)
+            known = _apply(fn, expr)
         case Var(name=name):
             raise InvalidIrError(f"variable {name} has no value here")
         case Arg() | Coordinate():
             raise InvalidIrError(f"a kernel holds no {type(expr).__name__}")
+    fn.remember(expr, known)
+
+
+def _joined(parts: list[Known]) -> tuple[int, Buffers]:
+    """The outermost scope that knows all of `parts`, and every buffer that was read for them."""
+    return max(part.scope for part in parts), NONE.union(*(part.reads for part in parts))
 
 
 def widen(fn: Function, expr: Expr, lanes: int) -> Known:
@@ -73,34 +78,29 @@ def widen(fn: Function, expr: Expr, lanes: int) -> Known:
     if key in fn.known:
         return fn.known[key]
     element = value_type(expr.dtype, 1, fn.machine)
-    text = _splat_value(fn.put(known.scope), element, known.text, lanes)
-    return fn.remember(key, text, known.scope, fresh=expr in fn.fresh)
-
-
-def _splat_value(put: Put, element: str, text: str, lanes: int) -> str:
     kind = vector(element, lanes)
-    first = put(f"insertelement {kind} poison, {element} {text}, i32 0")
-    return put(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+    put = fn.put(known.scope)
+    first = put(f"insertelement {kind} poison, {element} {known.text}, i32 0")
+    text = put(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+    return fn.remember(key, Known(text, known.scope, known.reads))
 
 
-def _ramp(fn: Function, expr: Ramp) -> None:
+def _ramp(fn: Function, expr: Ramp) -> Known:
     """base + <0, stride, 2 * stride, ...>, where it is a value and not the index of a load."""
     base = widen(fn, expr.base, expr.lanes)
-    kind = value_type(expr.dtype, expr.lanes, fn.machine)
     element = value_type(expr.dtype, 1, fn.machine)
     steps = ", ".join(f"{element} {expr.stride * i}" for i in range(expr.lanes))
-    text = fn.put(base.scope)(f"add {kind} {base.text}, <{steps}>")
-    fn.remember(expr, text, base.scope, fresh=expr.base in fn.fresh)
+    text = fn.put(base.scope)(f"add {vector(element, expr.lanes)} {base.text}, <{steps}>")
+    return Known(text, base.scope, base.reads)
 
 
-def _apply(fn: Function, expr: Apply) -> None:
+def _apply(fn: Function, expr: Apply) -> Known:
     scalar_choice = expr.op is ops.WHERE and expr.args[0].lanes == 1
-    known = [widen(fn, arg, 1 if scalar_choice and i == 0 else expr.lanes) for i, arg in enumerate(expr.args)]
-    scope = max(item.scope for item in known)
+    parts = [widen(fn, arg, 1 if scalar_choice and i == 0 else expr.lanes) for i, arg in enumerate(expr.args)]
+    scope, reads = _joined(parts)
     put = fn.put(scope)
-    values = [item.text for item in known]
-    text = _index_quotient(fn, put, expr, values) or operation(put, fn.machine, expr, values)
-    fn.remember(expr, text, scope, fresh=any(arg in fn.fresh for arg in expr.args))
+    values = [part.text for part in parts]
+    return Known(_index_quotient(fn, put, expr, values) or operation(put, fn.machine, expr, values), scope, reads)
 
 
 def _index_quotient(fn: Function, put: Put, expr: Apply, values: list[str]) -> str | None:
@@ -119,33 +119,33 @@ def address(fn: Function, buffer: Buffer, index: Expr) -> tuple[Known, int]:
     bytes_ = index_bytes(fn.machine) if buffer.dtype == INDEX else buffer.dtype.bytes
     terms = sorted(((value(fn, atom), atom, c) for atom, c in total.terms), key=lambda term: term[0].scope)
     pointer = Known(place.pointer, 0)
-    fresh = False
     prefix: Terms = ()
     for known, atom, coefficient in terms:
         prefix = (*prefix, (atom, coefficient))
-        fresh = fresh or atom in fn.fresh
-        pointer = _step(fn, buffer, pointer, known, coefficient, prefix, fresh)
+        pointer = fn.known.get((buffer, prefix)) or _step(fn, buffer, pointer, known, coefficient, prefix)
     if total.constant:
-        element = memory_type(buffer.dtype, fn.machine)
-        text = f"getelementptr {element}, ptr {pointer.text}, {fn.machine.index} {total.constant}"
-        key = ("at", buffer, prefix, total.constant)
-        pointer = fn.known.get(key) or fn.remember(key, fn.put(pointer.scope)(text), pointer.scope, fresh=fresh)
+        key = (buffer, prefix, total.constant)
+        pointer = fn.known.get(key) or _offset(fn, buffer, pointer, total.constant, key)
     return pointer, _alignment(place.alignment, total, bytes_)
 
 
-def _step(fn: Function, buffer: Buffer, pointer: Known, atom: Known, factor: int, prefix: Terms, fresh: bool) -> Known:
+def _step(fn: Function, buffer: Buffer, pointer: Known, atom: Known, factor: int, prefix: Terms) -> Known:
     """pointer + factor * atom elements."""
-    key = ("at", buffer, prefix)
-    if key in fn.known:
-        return fn.known[key]
-    scope = max(pointer.scope, atom.scope)
+    scope, reads = _joined([pointer, atom])
     put = fn.put(scope)
     element, index = memory_type(buffer.dtype, fn.machine), fn.machine.index
     text = atom.text
     if factor < 0:
         text = put(f"mul nsw {index} {text}, {factor}")
     kind = f"[{factor} x {element}]" if factor > 1 else element
-    return fn.remember(key, put(f"getelementptr {kind}, ptr {pointer.text}, {index} {text}"), scope, fresh=fresh)
+    text = put(f"getelementptr {kind}, ptr {pointer.text}, {index} {text}")
+    return fn.remember((buffer, prefix), Known(text, scope, reads))
+
+
+def _offset(fn: Function, buffer: Buffer, pointer: Known, elements: int, key: tuple[Buffer, Terms, int]) -> Known:
+    element = memory_type(buffer.dtype, fn.machine)
+    text = fn.put(pointer.scope)(f"getelementptr {element}, ptr {pointer.text}, {fn.machine.index} {elements}")
+    return fn.remember(key, Known(text, pointer.scope, pointer.reads))
 
 
 def _alignment(base: int, total: Linear, bytes_: int) -> int:
@@ -154,32 +154,28 @@ def _alignment(base: int, total: Linear, bytes_: int) -> int:
     return base if step == 0 else min(base, step & -step)
 
 
-def _load(fn: Function, expr: Load) -> None:
+def _load(fn: Function, expr: Load) -> Known:
     """One element, contiguous elements at once, every other element by shuffles, or lane by lane."""
     base = contiguous_base(expr.index)
     if base is not None:
-        known, fresh = _load_contiguous(fn, expr.buffer, base, expr.lanes)
-    elif isinstance(expr.index, Ramp) and expr.index.stride == -1:
-        known, fresh = _load_reversed(fn, expr.buffer, expr.index)
-    elif isinstance(expr.index, Ramp) and expr.index.stride == 2 and expr.lanes > 2:
-        known, fresh = _load_every_other(fn, expr.buffer, expr.index)
-    else:
-        known, fresh = _load_lanes(fn, expr)
-    fn.remember(expr, known.text, known.scope, fresh=fresh)
+        return _load_contiguous(fn, expr.buffer, base, expr.lanes)
+    if isinstance(expr.index, Ramp) and expr.index.stride == -1:
+        return _load_reversed(fn, expr.buffer, expr.index)
+    if isinstance(expr.index, Ramp) and expr.index.stride == 2 and expr.lanes > 2:
+        return _load_every_other(fn, expr.buffer, expr.index)
+    return _load_lanes(fn, expr)
 
 
-def _load_contiguous(fn: Function, buffer: Buffer, base: Expr, lanes: int) -> tuple[Known, bool]:
-    """Loads of memory that the kernel never writes go to the outermost scope that is always executed."""
+def _load_contiguous(fn: Function, buffer: Buffer, base: Expr, lanes: int) -> Known:
+    """Written to the outermost scope that is always executed and does not store to the buffer."""
     pointer, alignment = address(fn, buffer, base)
-    place = fn.place(buffer)
-    scope = max(pointer.scope, fn.last_conditional()) if place.constant else fn.innermost
+    scope = fn.load_scope(buffer, pointer.scope)
     kind = vector(memory_type(buffer.dtype, fn.machine), lanes)
     put = fn.put(scope)
     text = put(f"load {kind}, ptr {pointer.text}, align {alignment}")
     if buffer.dtype.kind == "bool":
         text = put(f"icmp ne {kind} {text}, {splat('i8', '0', lanes)}")
-    fresh = not place.constant or any(atom in fn.fresh for atom, _ in linear(base).terms)
-    return Known(text, scope), fresh
+    return Known(text, scope, pointer.reads | {buffer})
 
 
 def _shuffle(fn: Function, buffer: Buffer, first: Known, second: Known, picks: list[int]) -> Known:
@@ -187,43 +183,42 @@ def _shuffle(fn: Function, buffer: Buffer, first: Known, second: Known, picks: l
     lanes = len(picks)
     kind = value_type(buffer.dtype, lanes, fn.machine)
     mask = ", ".join(f"i32 {pick}" for pick in picks)
-    scope = max(first.scope, second.scope)
-    return Known(fn.put(scope)(f"shufflevector {kind} {first.text}, {kind} {second.text}, <{lanes} x i32> <{mask}>"), scope)
+    scope, reads = _joined([first, second])
+    text = fn.put(scope)(f"shufflevector {kind} {first.text}, {kind} {second.text}, <{lanes} x i32> <{mask}>")
+    return Known(text, scope, reads)
 
 
-def _load_reversed(fn: Function, buffer: Buffer, ramp: Ramp) -> tuple[Known, bool]:
-    loaded, fresh = _load_contiguous(fn, buffer, _shifted(ramp.base, 1 - ramp.lanes), ramp.lanes)
-    return _shuffle(fn, buffer, loaded, loaded, list(range(ramp.lanes - 1, -1, -1))), fresh
+def _load_reversed(fn: Function, buffer: Buffer, ramp: Ramp) -> Known:
+    loaded = _load_contiguous(fn, buffer, _shifted(ramp.base, 1 - ramp.lanes), ramp.lanes)
+    return _shuffle(fn, buffer, loaded, loaded, list(range(ramp.lanes - 1, -1, -1)))
 
 
-def _load_every_other(fn: Function, buffer: Buffer, ramp: Ramp) -> tuple[Known, bool]:
+def _load_every_other(fn: Function, buffer: Buffer, ramp: Ramp) -> Known:
     """Stride 2: two contiguous loads that overlap in one element, so that nothing beyond the last one is touched."""
     lanes = ramp.lanes
-    low, fresh = _load_contiguous(fn, buffer, ramp.base, lanes)
-    high, _ = _load_contiguous(fn, buffer, _shifted(ramp.base, lanes - 1), lanes)
-    picks = [2 * i if 2 * i < lanes else lanes + 2 * i - (lanes - 1) for i in range(lanes)]
-    return _shuffle(fn, buffer, low, high, picks), fresh
+    low = _load_contiguous(fn, buffer, ramp.base, lanes)
+    high = _load_contiguous(fn, buffer, _shifted(ramp.base, lanes - 1), lanes)
+    return _shuffle(fn, buffer, low, high, [2 * i if 2 * i < lanes else 2 * i + 1 for i in range(lanes)])
 
 
 def _shifted(base: Expr, by: int) -> Expr:
     return Apply(ops.ADD, (base, Lit(by, INDEX)), INDEX)
 
 
-def _load_lanes(fn: Function, expr: Load) -> tuple[Known, bool]:
+def _load_lanes(fn: Function, expr: Load) -> Known:
     element = value_type(expr.dtype, 1, fn.machine)
     kind = vector(element, expr.lanes)
-    parts = [Load(expr.buffer, lane(expr.index, number)) for number in range(expr.lanes)]
-    known = [value(fn, part) for part in parts]
-    scope = max(item.scope for item in known)
+    parts = [value(fn, Load(expr.buffer, lane(expr.index, number))) for number in range(expr.lanes)]
+    scope, reads = _joined(parts)
     put = fn.put(scope)
     text = "poison"
-    for number, item in enumerate(known):
-        text = put(f"insertelement {kind} {text}, {element} {item.text}, i32 {number}")
-    return Known(text, scope), any(part in fn.fresh for part in parts)
+    for number, part in enumerate(parts):
+        text = put(f"insertelement {kind} {text}, {element} {part.text}, i32 {number}")
+    return Known(text, scope, reads)
 
 
 def store(fn: Function, buffer: Buffer, index: Expr, stored: Expr) -> None:
-    """`buffer[index] = stored`; what was read from memory before is forgotten."""
+    """`buffer[index] = stored`; what was read from the buffer before is forgotten."""
     lanes = max(index.lanes, stored.lanes)
     value(fn, stored)
     text = _as_memory(fn, buffer, widen(fn, stored, lanes), lanes)
@@ -234,7 +229,7 @@ def store(fn: Function, buffer: Buffer, index: Expr, stored: Expr) -> None:
         fn.line(f"store {kind} {text}, ptr {pointer.text}, align {alignment}")
     else:
         _store_lanes(fn, buffer, index, text, lanes)
-    fn.forget_fresh()
+    fn.forget(buffer)
 
 
 def _store_lanes(fn: Function, buffer: Buffer, index: Expr, text: str, lanes: int) -> None:

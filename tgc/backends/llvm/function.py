@@ -19,28 +19,37 @@ Put = Callable[[str], str]
 """Writes the right side of a definition and answers the name of its left side."""
 
 
+Buffers = frozenset[Buffer]
+NONE: Buffers = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A value's text and the scope that it was written to."""
+    """A value's text, the scope that it was written to, and the buffers that were read for it."""
 
     text: str
     scope: int
+    reads: Buffers = NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A buffer in memory: pointer, known alignment in bytes, and whether the kernel never changes it."""
+    """A buffer in memory: its pointer, and the alignment in bytes that it is known to have."""
 
     pointer: str
     alignment: int
-    constant: bool
 
 
 @dataclass(slots=True)
 class Scope:
-    """Lines not yet merged. label: the basic block that the next line belongs to. conditional: it may never be executed."""
+    """Lines not yet merged.
+
+    label: the basic block that the next line belongs to. writes: buffers that are stored to anywhere in it.
+    conditional: it may never be executed.
+    """
 
     label: str
+    writes: Buffers = NONE
     conditional: bool = False
     lines: list[str] = field(default_factory=list)
     keys: list[Hashable] = field(default_factory=list)
@@ -51,14 +60,14 @@ class Function:
     """One LLVM function being written.
 
     places: buffers in scope. extents: of the loops around the point of writing. known: values that dominate that point.
-    fresh: keys of `known` that read memory which the kernel writes, forgotten at the next store.
+    readers: for each buffer, the keys of `known` that were read from it, to be forgotten when it is stored to.
     """
 
     machine: Machine
     places: dict[Buffer, Place] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=lambda: [Scope("entry")])
     known: dict[Hashable, Known] = field(default_factory=dict)
-    fresh: dict[Hashable, None] = field(default_factory=dict)
+    readers: dict[Buffer, list[Hashable]] = field(default_factory=dict)
     extents: dict[Var, int] = field(default_factory=dict)
     allocas: list[str] = field(default_factory=list)
     names: int = 0
@@ -88,24 +97,25 @@ class Function:
         """Writes an instruction without a result to the innermost scope."""
         self.scopes[-1].lines.append(f"  {text}")
 
-    def remember(self, key: Hashable, text: str, scope: int, *, fresh: bool = False) -> Known:
-        """Keeps a value for later uses of `key`: until its scope closes, or until the next store where it is `fresh`."""
-        value = Known(text, scope)
+    def remember(self, key: Hashable, value: Known) -> Known:
+        """Keeps `value` for later uses of `key`, until its scope closes or a buffer that it was read from is stored to."""
         self.known[key] = value
-        if fresh:
-            self.fresh[key] = None
-        self.scopes[scope].keys.append(key)
+        for buffer in value.reads:
+            self.readers.setdefault(buffer, []).append(key)
+        self.scopes[value.scope].keys.append(key)
         return value
 
-    def forget_fresh(self) -> None:
-        """Drops what was read from memory that has just been written."""
-        for key in self.fresh:
+    def forget(self, buffer: Buffer) -> None:
+        """Drops what was read from `buffer`, which changes now."""
+        for key in self.readers.pop(buffer, ()):
             self.known.pop(key, None)
-        self.fresh.clear()
 
-    def last_conditional(self) -> int:
-        """The innermost scope that may not be executed, 0 where every open scope is."""
-        return max((i for i, scope in enumerate(self.scopes) if scope.conditional), default=0)
+    def load_scope(self, buffer: Buffer, least: int) -> int:
+        """The outermost scope from `least` on in which `buffer` may be read once for all uses inside it."""
+        scope = self.innermost
+        while scope > least and not self.scopes[scope].conditional and buffer not in self.scopes[scope].writes:
+            scope -= 1
+        return scope
 
     def place(self, buffer: Buffer) -> Place:
         """Where `buffer` lies. Raises InvalidIrError where it is neither a parameter nor allocated."""
@@ -113,9 +123,11 @@ class Function:
             raise InvalidIrError(f"buffer {buffer.name} is used before it is made")
         return self.places[buffer]
 
-    def open(self, label: str, *, conditional: bool = False) -> int:
+    def open(self, label: str, writes: Buffers, *, conditional: bool = False) -> int:
         """Begins a scope whose first basic block is `label`; answers its number."""
-        self.scopes.append(Scope(label, conditional))
+        for buffer in writes:
+            self.forget(buffer)
+        self.scopes.append(Scope(label, writes, conditional))
         return self.innermost
 
     def close(self) -> Scope:
@@ -123,5 +135,4 @@ class Function:
         scope = self.scopes.pop()
         for key in scope.keys:
             self.known.pop(key, None)
-            self.fresh.pop(key, None)
         return scope

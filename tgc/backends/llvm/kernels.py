@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tgc.backends.llvm.expressions import store, value
-from tgc.backends.llvm.function import Function, Place, Scope
+from tgc.backends.llvm.function import Buffers, Function, Known, Place, Scope
 from tgc.backends.llvm.machine import Machine
 from tgc.backends.llvm.values import index_bytes, memory_type
 from tgc.errors import UnsupportedError
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Buffer, Expr
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Statement, Store
+from tgc.ir.rewrite import statements
 
 KERNEL_ATTRIBUTES = "#0"
 LOOP_METADATA = "!0"
@@ -22,7 +23,7 @@ def print_kernel(kernel: Kernel, alignments: tuple[int, ...], machine: Machine) 
     heads: list[str] = []
     for number, (parameter, alignment) in enumerate(zip(kernel.parameters, alignments, strict=True)):
         buffer = parameter.buffer
-        fn.places[buffer] = Place(f"%p{number}", alignment, parameter.access == "read")
+        fn.places[buffer] = Place(f"%p{number}", alignment)
         access = {"read": " readonly", "write": " writeonly"}.get(parameter.access, "")
         size = buffer.size * _bytes(buffer, machine)
         heads.append(f"ptr noalias nofree captures(none){access} align {alignment} dereferenceable({size}) %p{number}")
@@ -71,17 +72,20 @@ def _for(fn: Function, loop: For) -> None:
     if loop.extent == 1:
         _once(fn, loop)
         return
-    fn.forget_fresh()
     fn.loops += 1
     label, variable, following = f"loop{fn.loops}", f"%i{fn.loops}", f"%next{fn.loops}"
-    fn.remember(loop.var, variable, fn.open(label))
+    fn.remember(loop.var, Known(variable, fn.open(label, _writes(loop.body))))
     statement(fn, loop.body)
     _close_loop(fn, fn.close(), loop.extent, label, variable, following)
 
 
+def _writes(body: Statement) -> Buffers:
+    return frozenset(part.buffer for part in statements(body) if isinstance(part, Store))
+
+
 def _once(fn: Function, loop: For) -> None:
     """The body with its variable 0, in a scope without a basic block of its own."""
-    fn.remember(loop.var, "0", fn.open(fn.scopes[-1].label))
+    fn.remember(loop.var, Known("0", fn.open(fn.scopes[-1].label, _writes(loop.body))))
     statement(fn, loop.body)
     inner = fn.close()
     fn.scopes[-1].lines += inner.lines
@@ -108,13 +112,12 @@ def _if(fn: Function, condition: Expr, body: Statement) -> None:
     test = value(fn, condition).text
     name = fn.name("")
     then, done = f"then{name}", f"done_if{name}"
-    fn.open(then, conditional=True)
+    fn.open(then, _writes(body), conditional=True)
     statement(fn, body)
     inner = fn.close()
     outer = fn.scopes[-1]
     outer.lines += [f"  br i1 {test}, label %{then}, label %{done}", f"{then}:", *inner.lines, f"  br label %{done}", f"{done}:"]
     outer.label = done
-    fn.forget_fresh()
 
 
 def _alloc(fn: Function, buffer: Buffer) -> None:
@@ -125,4 +128,4 @@ def _alloc(fn: Function, buffer: Buffer) -> None:
     alignment = min(_MOST_ALIGNED, 1 << max(0, size - 1).bit_length())
     name = fn.name("%r")
     fn.allocas.append(f"  {name} = alloca [{buffer.size} x {memory_type(buffer.dtype, fn.machine)}], align {alignment}")
-    fn.places[buffer] = Place(name, alignment, constant=False)
+    fn.places[buffer] = Place(name, alignment)

@@ -6,11 +6,11 @@ target, so its pointers take 4 bytes on wasm32 and 8 elsewhere. Nothing outside 
 
 from __future__ import annotations
 
-import hashlib
 from math import gcd
 
 import numpy as np
 
+from tgc.backends.files import weights_sha256
 from tgc.backends.llvm.kernels import print_kernel
 from tgc.backends.llvm.machine import Machine
 from tgc.backends.options import EmitOptions
@@ -69,7 +69,7 @@ def _argument_alignment(program: Program, argument: Argument) -> int:
 
 
 def _run_function(program: Program, machine: Machine) -> str:
-    """`NAME_run`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
+    """`NAME_run_kernels`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
     body: list[str] = []
     checks: list[str] = []
     pointers: dict[str, str] = {}
@@ -85,7 +85,7 @@ def _run_function(program: Program, machine: Machine) -> str:
             if _bytes(tensor):
                 checks.append(_check(name, f"{group}{number}", tensor.dtype.bytes, machine, body))
     tables = [f"%{group}.null" for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)) if tensors]
-    head = f"define i32 @{program.name}_run(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
+    head = f"define internal i32 @{program.name}_run_kernels(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
     guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
     checks_text = [*guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers")]
     tail = [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
@@ -160,10 +160,10 @@ def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     if options.weights == "embed" and weights.size:
         parts.append(f"@tgc.weights = internal constant [{weights.size} x i8] {_bytes_text(weights)}, align {program.alignment}")
         embedded = "@tgc.weights"
-    digest = _bytes_text(np.frombuffer(hashlib.sha256(weights.tobytes()).digest(), np.uint8))
+    digest = _bytes_text(np.frombuffer(weights_sha256(program), np.uint8))
     fields = [
         "ptr @tgc.name", "ptr @tgc.inputs", "ptr @tgc.outputs", f"ptr {embedded}", f"i64 {weights.size}", f"i64 {program.arena_bytes}",
-        f"ptr @{name}_run", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}", f"i32 {len(program.outputs)}",
+        f"ptr @{name}_run_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}", f"i32 {len(program.outputs)}",
         f"i32 {program.alignment}",
     ]  # fmt: skip
     return [*parts, f"@{name}_model = constant {_MODEL} {{ {', '.join(fields)} }}, align 8", ""]
