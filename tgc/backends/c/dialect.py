@@ -80,7 +80,6 @@ def _vector() -> dict[str, Form]:
     forms |= {f"FMA.{name}": call("{t}_mul_add({0}, {1}, {2})") for name in _FLOATS}
     forms |= {
         "RAMP": call("{t}_ramp({0}, {1})"), "STRIDED": call("{t}_strided({0}, {1})"), "GATHER": call("{t}_gather({0}, {1})"),
-        "LOAD_IF": call("{t}_load_if({0}, {1}, {2})"), "GATHER_IF": call("{t}_gather_if({0}, {1}, {2}, {3})"),
         "STORE": call("{t}_store({0}, {1})"), "STORE_STRIDED": call("{t}_store_strided({0}, {1}, {2})"),
         "SCATTER": call("{t}_scatter({0}, {1}, {2})"), "NOT.bool": call("{t}_not({0})"), "WHERE": call("{t}_where({0}, {1}, {2})"),
         "CAST": call("{t}_from_{a}({0})"), "BITCAST": call("{t}_bits_{a}({0})"),
@@ -101,6 +100,7 @@ C99 = Dialect(
     vector=_vector(),
     literals={
         "bool.true": "true", "bool.false": "false", "i8": "{}", "i16": "{}", "i32": "{}", "i64": "INT64_C({})", "u8": "{}", "u16": "{}",
+        "f16": "{}", "bf16": "{}",
         "u32": "{}u", "u64": "UINT64_C({})", "f32": "{}f", "f64": "{}", "index": "{}",
     },
     infinity={"f32": "INFINITY", "f64": "(double)INFINITY"},
@@ -108,6 +108,6 @@ C99 = Dialect(
     kernel="static void {name}({parameters})",
     parameter="{space}{const}{type} *restrict {name}",
     spaces={"global": "", "constant": "", "local": "", "register": "", "image": ""},
-    loop="for (int64_t {var} = 0; {var} < {extent}; ++{var})",
+    loop="for (int64_t {var} = 0; {var} < {extent}; ++{var}) {{",
     reserved=KEYWORDS,
 )  # fmt: skip
