@@ -30,6 +30,7 @@ from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.targets import CPU
 
 PEAK_STEPS = 20000
+RUN_OFFSET = 48  # of tgc_model.run, where pointers have 64 bits
 Floats = npt.NDArray[np.float32]
 
 
@@ -118,7 +119,7 @@ def build(program: Program) -> tuple[LoadedObject, float]:
 def seconds(program: Program, loaded: LoadedObject, weights: Floats, inputs: list[Floats], out: Floats, repeats: int) -> float:
     """The shortest of `repeats` runs."""
     kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-    run = kind(loaded.address(f"{program.name}_run"))
+    run = kind(ctypes.c_void_p.from_address(loaded.address(f"{program.name}_model") + RUN_OFFSET).value or 0)
     sources, results = (ctypes.c_void_p * 1)(inputs[0].ctypes.data), (ctypes.c_void_p * 1)(out.ctypes.data)
     best = float("inf")
     for _ in range(repeats):
@@ -126,7 +127,7 @@ def seconds(program: Program, loaded: LoadedObject, weights: Floats, inputs: lis
         status = run(weights.ctypes.data, None, sources, results)
         best = min(best, time.perf_counter() - start)
         if status:
-            raise SystemExit(f"{program.name}_run answered {status}")
+            raise SystemExit(f"{program.name} answered {status}")
     return best
 
 

@@ -55,10 +55,25 @@ def load(program: Program, machine: Machine | None = None, options: EmitOptions 
     return load_object(compile_module(print_module(program, chosen, options or EmitOptions()), chosen))
 
 
+class Descriptor(ctypes.Structure):
+    """tgc_model, as templates/runtime/tgc_runtime.h declares it."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p), ("inputs", ctypes.c_void_p), ("outputs", ctypes.c_void_p), ("weights", ctypes.c_void_p),
+        ("weights_bytes", ctypes.c_uint64), ("arena_bytes", ctypes.c_uint64), ("run", ctypes.c_void_p),
+        ("weights_sha256", ctypes.c_uint8 * 32), ("abi_version", ctypes.c_uint32), ("input_count", ctypes.c_uint32),
+        ("output_count", ctypes.c_uint32), ("alignment", ctypes.c_uint32),
+    )  # fmt: skip
+
+
+def descriptor(program: Program, loaded: LoadedObject) -> Descriptor:
+    return Descriptor.from_address(loaded.address(f"{program.name}_model"))
+
+
 def run_function(program: Program, loaded: LoadedObject) -> object:
-    """`NAME_run` as a Python function of four addresses."""
+    """The model's entry as a Python function of four addresses."""
     pointer = ctypes.c_void_p
-    return ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer, pointer)(loaded.address(f"{program.name}_run"))
+    return ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer, pointer)(descriptor(program, loaded).run)
 
 
 def addresses(arrays: list[np.ndarray]) -> object:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from llvm_programs import (
     AT,
     NARROW,
+    Descriptor,
     addresses,
     aligned,
+    descriptor,
     every_cast,
     every_operation,
     load,
@@ -23,6 +28,7 @@ from llvm_programs import (
     softmax_like,
 )  # fmt: skip
 
+from tgc.backends.llvm import emit, emit_ir
 from tgc.backends.llvm.codegen import assembly, compile_module
 from tgc.backends.llvm.jit import load_object
 from tgc.backends.llvm.machine import host_target, machine_of
@@ -233,6 +239,46 @@ def test_run_refuses_null_and_misaligned_pointers() -> None:
     assert [run(*arguments) for arguments in faulty] == [1] * len(faulty)  # type: ignore[operator]
 
 
+def test_the_descriptor_describes_the_program() -> None:
+    program = softmax_like()
+    loaded = load(program, options=EmitOptions("embed"))
+    model = descriptor(program, loaded)
+    assert (model.name, model.abi_version, model.alignment) == (b"net", 1, 64)
+    assert (model.input_count, model.output_count) == (1, 1)
+    assert (model.weights_bytes, model.arena_bytes) == (program.weights.size, program.arena_bytes)
+    assert bytes(model.weights_sha256) == hashlib.sha256(program.weights.tobytes()).digest()
+    assert ctypes.string_at(model.weights, program.weights.size) == program.weights.tobytes()
+    assert model.weights % 64 == 0
+    tensor = (ctypes.c_void_p * 2).from_address(model.inputs)
+    assert ctypes.string_at(tensor[0]) == b"in put"
+    assert list((ctypes.c_int64 * 2).from_address(tensor[1])) == [3, 20]
+    assert list((ctypes.c_uint64 * 1).from_address(model.inputs + 16)) == [240]
+    assert list((ctypes.c_int32 * 2).from_address(model.inputs + 24)) == [11, 2]
+    assert descriptor(program, load(program)).weights is None
+
+
+def test_the_artifact_holds_object_and_header() -> None:
+    files = emit(softmax_like(), CPU, EmitOptions())
+    assert {"net.o", "net.h", "net.weights", "tgc_runtime.h", "manifest.json"} <= files.keys()
+    assert json.loads(files["manifest.json"])["target"]["cpu"] == host_target(CPU).cpu
+    assert "net.weights" not in emit(softmax_like(), CPU, EmitOptions("embed"))
+
+
+def test_a_shared_library_runs_where_there_is_a_linker(tmp_path: Path) -> None:
+    program = softmax_like()
+    files = emit(program, CPU, EmitOptions("embed"))
+    if "net.so" not in files:
+        pytest.skip("no linker for shared libraries on this machine")
+    (tmp_path / "net.so").write_bytes(files["net.so"])
+    model = Descriptor.in_dll(ctypes.CDLL(str(tmp_path / "net.so")), "net_model")
+    assert model.name == b"net"
+
+
+def test_the_text_of_the_module_can_be_read() -> None:
+    assert "define internal void @scale(" in emit_ir(softmax_like(), CPU, EmitOptions())
+    assert "alloca" not in emit_ir(softmax_like(), CPU, EmitOptions(), optimised=True)
+
+
 def test_the_same_bytes_each_time() -> None:
     machine = machine_of(CPU)
     first, second = (compile_module(print_module(softmax_like(), machine, EmitOptions()), machine) for _ in range(2))
@@ -260,7 +306,7 @@ def test_a_register_tile_stays_in_registers() -> None:
     program = program_of(Kernel("tile", (Parameter(x, "read"), Parameter(y, "write")), Block(tuple(body))))
     machine = machine_of(CPU)
     text = assembly(print_module(program, machine, EmitOptions()), machine)
-    tile = text[text.index("\ntile:") : text.index("net_run")]
+    tile = text[text.index("\ntile:") : text.index("net_run_kernels")]
     assert "sp)" not in tile
     assert "[sp" not in tile
 
