@@ -1,8 +1,9 @@
 """Fits the polynomials of `tgc/ir/scalar_coefficients.py` and prints that file: python benchmarks/fit_polynomials.py > ...
 
 Every fit is a weighted least-squares fit at Chebyshev nodes in 60 decimal digits, reweighted (C. L. Lawson, 1961; for rational
-functions with the denominator of the round before, Sanathanan and Koerner, 1963) until the weighted error is nearly level. A row says what is fitted: f on [low, high], the numerator's and denominator's degree, and the weight, which makes the error
-that counts relative to the whole function: f is always the factor that is left when the leading power of x is split off.
+functions with the denominator of the round before, Sanathanan and Koerner, 1963) until the weighted error is nearly level.
+A row says what is fitted: f on [low, high], the numerator's and denominator's degree, and the weight, which makes the error that
+counts relative to the whole function: f is always the factor that is left when the leading power of x is split off.
 """
 
 from __future__ import annotations
@@ -135,7 +136,16 @@ def fits(bits: int) -> list[Fit]:
         rows += [
             Fit("TANH", "(tanh(x) - x) / x^3, t = x^2, |x| <= 0.625", cubic(mp.tanh), TINY, 0.390625, 3, 3, weight=relative_to(mp.tanh, 3)),
             Fit("ERF", "erf(x) / x, t = x^2, |x| <= 1", odd(mp.erf), TINY, 1.0, 11, weight=relative_to(mp.erf, 1)),
-            Fit("ERFC", "log2(erfc(x)) / (x + 1), 1 <= x <= 6", lambda x: mp.log(mp.erfc(x), 2) / (x + 1), 1.0, 6.0, 7, 6, weight=lambda x: mp.erfc(x) * (x + 1)),
+            Fit(
+                "ERFC",
+                "log2(erfc(x)) / (x + 1), 1 <= x <= 6",
+                lambda x: mp.log(mp.erfc(x), 2) / (x + 1),
+                1.0,
+                6.0,
+                7,
+                6,
+                weight=lambda x: mp.erfc(x) * (x + 1),
+            ),
         ]
     return rows
 
@@ -164,8 +174,8 @@ def parts(value: Number, bits: tuple[int, ...]) -> list[Number]:
 def emit_constants() -> None:
     """pi in parts whose products with a quotient are exact, the last part aside."""
     rows = (
-        ("PI_F32", "for f32, quotients below 2^13", (11, 11, 11)),
-        ("PI_F64", "for f64, quotients below 2^23", (30, 30, 30)),
+        ("PI_F32", "for f32, odd halves below 2^13", (10, 10, 10)),
+        ("PI_F64", "for f64, odd halves below 2^22", (30, 30, 30)),
         ("PI_FOR_F32", "for f32 reduced in f64, quotients below 2^26", (27,)),
     )
     for name, meaning, bits in rows:

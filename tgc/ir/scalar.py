@@ -1,7 +1,8 @@
 """Scalar mathematics out of the twelve operations: every function that a map of a model may need.
 
-`scalar_arithmetic` has arithmetic, order, logic and rounding; `scalar_exponential` powers, exponentials and their relatives;
-`scalar_trigonometric` circular functions. `docs/accuracy.md` has the measured errors and the number of operations.
+`scalar_arithmetic` has arithmetic, order, logic and rounding; `scalar_bits` classification and bitwise functions;
+`scalar_exponential` powers, exponentials and their relatives; `scalar_trigonometric` circular functions.
+`docs/accuracy.md` has the measured errors and the number of operations.
 """
 
 from __future__ import annotations
@@ -11,10 +12,6 @@ from tgc.ir.scalar_arithmetic import (
     Operand,
     abs,
     add,
-    bit_and,
-    bit_not,
-    bit_or,
-    bit_xor,
     ceil,
     clip,
     copysign,
@@ -26,9 +23,6 @@ from tgc.ir.scalar_arithmetic import (
     ge,
     gt,
     int_div,
-    is_finite,
-    is_inf,
-    is_nan,
     le,
     lit,
     logical_and,
@@ -44,15 +38,13 @@ from tgc.ir.scalar_arithmetic import (
     neg,
     reciprocal,
     round_half_even,
-    shift_left,
-    shift_right,
     sign,
-    sign_bit,
     sub,
     trunc,
     truth,
     where,
 )  # fmt: skip
+from tgc.ir.scalar_bits import bit_and, bit_not, bit_or, bit_xor, is_finite, is_inf, is_nan, shift_left, shift_right, sign_bit
 from tgc.ir.scalar_exponential import (
     acosh,
     asinh,
@@ -67,6 +59,7 @@ from tgc.ir.scalar_exponential import (
     log,
     log1p,
     log2,
+    mish,
     pow,
     rsqrt,
     sigmoid,
@@ -81,7 +74,7 @@ __all__ = [
     "Operand", "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "bit_and", "bit_not", "bit_or", "bit_xor", "bitcast",
     "cast", "ceil", "clip", "copysign", "cos", "cosh", "div", "eq", "erf", "exp", "exp2", "expm1", "floor", "floor_div", "fmod", "ge",
     "gelu", "gelu_tanh", "gt", "int_div", "is_finite", "is_inf", "is_nan", "le", "lit", "log", "log1p", "log2", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mod", "mul", "ne", "neg", "pow", "reciprocal",
+    "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mish", "mod", "mul", "ne", "neg", "pow", "reciprocal",
     "round_half_even", "rsqrt", "shift_left", "shift_right", "sigmoid", "sign", "sign_bit", "sin", "sinh", "softplus", "sqrt", "sub",
     "tan", "tanh", "trunc", "truth", "where",
 ]  # fmt: skip

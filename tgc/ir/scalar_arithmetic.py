@@ -14,7 +14,7 @@ import numpy as np
 
 from tgc.ir import ops
 from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I32, I64, DType, unsigned_of_width
-from tgc.ir.expr import Apply, Expr, Lit, apply, bitcast, cast
+from tgc.ir.expr import Expr, Lit, apply, bitcast, cast
 from tgc.ir.ops import Op
 
 Operand = Expr | int | float | bool
@@ -42,13 +42,14 @@ def _expr(value: Operand, other: Operand) -> Expr:
     return value
 
 
-def _pair(a: Operand, b: Operand) -> tuple[Expr, Expr]:
+def pair(a: Operand, b: Operand) -> tuple[Expr, Expr]:
+    """Both as expressions of one type."""
     return _expr(a, b), _expr(b, a)
 
 
 def binary(op: Op, a: Operand, b: Operand) -> Expr:
     """`op` on two operands."""
-    return apply(op, *_pair(a, b))
+    return apply(op, *pair(a, b))
 
 
 def in_f32(function: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
@@ -100,7 +101,7 @@ def neg(a: Expr) -> Expr:
 def sub(a: Operand, b: Operand) -> Expr:
     """a - b; integers wrap. Costs one ADD where b is constant or a product that a backend fuses, else ADD and MUL by -1."""
     # a - b = a + (-1) * b
-    left, right = _pair(a, b)
+    left, right = pair(a, b)
     return add(left, neg(right))
 
 
@@ -117,7 +118,7 @@ def int_div(a: Operand, b: Operand) -> Expr:
 def floor_div(a: Operand, b: Operand) -> Expr:
     """Integer quotient rounded down; b != 0 is the caller's duty."""
     # floor(a / b) = trunc(a / b) - (a % b != 0 and the signs of a and b differ)
-    left, right = _pair(a, b)
+    left, right = pair(a, b)
     quotient = int_div(left, right)
     if left.dtype.kind == "uint":
         return quotient
@@ -182,7 +183,7 @@ def maximum(a: Operand, b: Operand) -> Expr:
 
 def minimum(a: Operand, b: Operand) -> Expr:
     """The smaller; NaN where either is NaN."""
-    left, right = _pair(a, b)
+    left, right = pair(a, b)
     if isinstance(left, Lit):
         left, right = right, left
     if isinstance(right, Lit) and right.value == right.value:
@@ -196,7 +197,10 @@ def minimum(a: Operand, b: Operand) -> Expr:
 
 def clip(a: Expr, low: Operand, high: Operand) -> Expr:
     """a limited to low .. high; high where low > high; NaN stays."""
-    # clip(a) = min(max(a, low), high)
+    # clip(a) = min(max(a, low), high); max(a, c) = a < c ? c : a for a constant, one instruction where MAX has to mind NaN
+    bound = low.value if isinstance(low, Lit) else low
+    if isinstance(bound, bool | int | float) and bound == bound and a.dtype.is_float:
+        return minimum(where(lt(a, bound), bound, a), high)
     return minimum(maximum(a, low), high)
 
 
@@ -212,7 +216,7 @@ def gt(a: Operand, b: Operand) -> Expr:
 
 def le(a: Operand, b: Operand) -> Expr:
     """a <= b; false where either is NaN."""
-    left, right = _pair(a, b)
+    left, right = pair(a, b)
     # a <= b = a < b or a == b on floats, where not (b < a) would hold for NaN; not (b < a) elsewhere
     return logical_or(lt(left, right), eq(left, right)) if left.dtype.is_float else logical_not(lt(right, left))
 
@@ -270,7 +274,7 @@ def truth(a: Expr) -> Expr:
 
 def where(condition: Expr, a: Operand, b: Operand) -> Expr:
     """condition ? a : b; both are computed."""
-    return apply(ops.WHERE, condition, *_pair(a, b))
+    return apply(ops.WHERE, condition, *pair(a, b))
 
 
 # ---- sign and rounding
@@ -344,79 +348,3 @@ def round_half_even(a: Expr) -> Expr:
     _, limit = _integer_type(a)
     shift = where(lt(a, 0), -limit, lit(limit, a))
     return where(lt(abs(a), limit), sub(add(a, shift), shift), a)
-
-
-# ---- classification and bits
-
-
-def is_nan(a: Expr) -> Expr:
-    """Whether a is NaN; false on integers."""
-    # a != a
-    return ne(a, a) if a.dtype.is_float else Lit(False, BOOL)
-
-
-def is_inf(a: Expr, negative: bool = True, positive: bool = True) -> Expr:
-    """Whether a is one of the chosen infinities."""
-    if not a.dtype.is_float or not (negative or positive):
-        return Lit(False, BOOL)
-    if negative and positive:
-        return eq(abs(a), math.inf)
-    return eq(a, math.inf if positive else -math.inf)
-
-
-def is_finite(a: Expr) -> Expr:
-    """Whether a is neither infinite nor NaN."""
-    # |a| < inf
-    return lt(abs(a), math.inf) if a.dtype.is_float else Lit(True, BOOL)
-
-
-def sign_bit(a: Expr) -> Expr:
-    """Whether a's sign bit is set, so that -0.0 counts as negative."""
-    if not a.dtype.is_float:
-        return lt(a, 0)
-    # the bits read as a signed integer are negative
-    signed = I64 if a.dtype.bits == 64 else I32
-    wide = cast(a, F32) if a.dtype.bits < 32 else a
-    return lt(bitcast(wide, signed), 0)
-
-
-def bit_and(a: Operand, b: Operand) -> Expr:
-    """a & b on integers."""
-    return binary(ops.AND, a, b)
-
-
-def bit_or(a: Operand, b: Operand) -> Expr:
-    """a | b on integers."""
-    return binary(ops.OR, a, b)
-
-
-def bit_xor(a: Operand, b: Operand) -> Expr:
-    """a ^ b on integers."""
-    return binary(ops.XOR, a, b)
-
-
-def bit_not(a: Expr) -> Expr:
-    """Every bit of an integer inverted; on bool the opposite."""
-    # ~a = a xor -1
-    return logical_not(a) if a.dtype == BOOL else bit_xor(a, -1)
-
-
-def shift_left(a: Operand, b: Operand) -> Expr:
-    """a << b; 0 where b is at least the width."""
-    return _shift(ops.SHL, a, b)
-
-
-def shift_right(a: Operand, b: Operand) -> Expr:
-    """a >> b, keeping the sign; where b is at least the width, 0, or -1 for negative a."""
-    return _shift(ops.SHR, a, b)
-
-
-def _shift(op: Op, a: Operand, b: Operand) -> Expr:
-    left, right = _pair(a, b)
-    bits = left.dtype.bits
-    if isinstance(right, Lit) and 0 <= right.value < bits:
-        return apply(op, left, right)
-    # b < bits ? a op b : filler, and the hardware sees a count that it can do
-    small = lt(right, bits)
-    filler = apply(op, left, lit(bits - 1, left)) if op is ops.SHR and left.dtype.kind == "int" else lit(0, left)
-    return where(small, Apply(op, (left, where(small, right, 0)), left.dtype), filler)

@@ -256,10 +256,10 @@ ERFC_DENOMINATOR_F64 = (
     0.0021802626648351238165,
 )
 
-# pi as a sum, for f32, quotients below 2^13
-PI_F32 = (3.140625, 0.0009675025939941406, 1.5099067240953445e-07, 5.126688303189038e-12)
+# pi as a sum, for f32, odd halves below 2^13
+PI_F32 = (3.140625, 0.0009679794311523438, -3.259629011154175e-07, 1.2154201013012384e-10)
 
-# pi as a sum, for f64, quotients below 2^23
+# pi as a sum, for f64, odd halves below 2^22
 PI_F64 = (3.1415926553308964, -1.7411031384001463e-09, -7.006868793909636e-19, -2.2702237215044403e-28)
 
 # pi as a sum, for f32 reduced in f64, quotients below 2^26

@@ -30,6 +30,7 @@ from tgc.ir.scalar_arithmetic import (
     logical_or,
     lt,
     maximum,
+    minimum,
     mul,
     ne,
     neg,
@@ -89,7 +90,7 @@ def rsqrt(x: Expr) -> Expr:
 @in_f32
 def exp(x: Expr) -> Expr:
     """e to the x. `decompose` knows this product and reduces x before it multiplies; with a native EXP2 the error grows with |x|."""
-    # e^x = 2^(x * log2 e)
+    # e^x = 2^(x log2 e)
     return exp2(mul(float_only(x, "exp"), LOG2_E))
 
 
@@ -158,14 +159,14 @@ def _whole_pow(x: Expr, n: int) -> Expr:
 
 def _float_pow(x: Expr, y: Expr) -> Expr:
     """x^y for any x and y."""
-    # p = |x|^y = 2^(y * log2 |x|), 1 where y = 0 or |x| = 1;  x^y = p for x >= 0, +-p for whole y, else NaN
+    # p = |x|^y = 2^(y * log2 |x|), 1 where y = 0 or |x| = 1;  x^y = p for x >= 0 and x = -inf, +-p for whole y, else NaN
     size = abs(x)
     power = where(logical_or(eq(y, 0), eq(size, 1)), 1, exp2(mul(y, log2(size))))
     half = mul(y, 0.5)
     whole, odd = eq(floor(y), y), ne(floor(half), half)
-    negative = where(whole, where(odd, neg(power), power), lit(math.nan, x))
-    # one of them NaN: x^0 and 1^y stay 1, all else is NaN already
-    return where(logical_and(lt(x, 0), ne(y, 0)), negative, where(logical_and(eq(x, -1), ne(y, y)), y, power))
+    fraction = where(logical_and(eq(size, math.inf), eq(y, y)), power, math.nan)
+    negative = where(whole, where(odd, neg(power), power), fraction)
+    return where(lt(x, 0), negative, power)
 
 
 def _integer_pow(x: Expr, y: Expr) -> Expr:
@@ -279,6 +280,15 @@ def softplus(x: Expr) -> Expr:
     """ln(1 + e^x)."""
     # max(x, 0) + log1p(e^-|x|)
     return add(maximum(x, 0), log1p(exp(neg(abs(x)))))
+
+
+@in_f32
+def mish(x: Expr) -> Expr:
+    """x tanh(softplus(x)), by one exponential and one division."""
+    # u = e^x:  tanh(ln(1 + u)) = ((1 + u)^2 - 1) / ((1 + u)^2 + 1) = w / (w + 2), w = u (u + 2); 1 for x > 20
+    u = exp(minimum(x, 20))
+    w = mul(u, add(u, 2))
+    return mul(x, div(w, add(w, 2)))
 
 
 @in_f32
