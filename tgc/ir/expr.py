@@ -32,6 +32,9 @@ class Buffer:
     size: int
     space: Space = "global"
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Lit:
@@ -62,6 +65,9 @@ class Var:
 
     name: str
     dtype: DType = INDEX
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def lanes(self) -> int:
@@ -104,7 +110,7 @@ class Load:
     key: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", hash(("load", self.buffer, self.index)))
+        object.__setattr__(self, "key", hash(("load", self.buffer.name, self.index)))
 
     def __hash__(self) -> int:
         return self.key

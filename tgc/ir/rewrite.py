@@ -32,18 +32,33 @@ def rewrite(root: Expr, rule: Rule, memo: dict[Expr, Expr] | None = None) -> Exp
     The rule sees each distinct node once and its answer is not rewritten again. Pass `memo` to share work between roots.
     """
     seen: dict[Expr, Expr] = {} if memo is None else memo
-    for expr in walk(root):
-        if expr not in seen:
-            rebuilt = with_children(expr, tuple(seen[child] for child in children(expr)))
-            answer = rule(rebuilt)
-            seen[expr] = rebuilt if answer is None else answer
+    stack = [root]
+    while stack:
+        expr = stack[-1]
+        if expr in seen:
+            stack.pop()
+            continue
+        below = children(expr)
+        missing = [child for child in below if child not in seen]
+        if missing:
+            stack.extend(missing)
+            continue
+        stack.pop()
+        rebuilt = with_children(expr, tuple([seen[child] for child in below])) if below else expr
+        answer = rule(rebuilt)
+        seen[expr] = rebuilt if answer is None else answer
     return seen[root]
 
 
 def substitute(root: Expr, replacements: Mapping[Expr, Expr]) -> Expr:
     """`root` with each key (usually a leaf) replaced by its value, which is not looked at again."""
+    return substitution(replacements)(root)
+
+
+def substitution(replacements: Mapping[Expr, Expr]) -> Callable[[Expr], Expr]:
+    """`substitute` for many roots, which shares the work on what they share."""
     memo: dict[Expr, Expr] = dict(replacements)
-    return rewrite(root, lambda _: None, memo)
+    return lambda root: rewrite(root, lambda _: None, memo)
 
 
 def expressions(statement: Statement) -> Iterator[Expr]:

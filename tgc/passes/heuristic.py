@@ -15,7 +15,7 @@ from __future__ import annotations
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Var
 from tgc.ir.kernel import For, Kernel, Statement, Store
-from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.assemble import Scheduler
 from tgc.passes.grid import bind_to_grid
 from tgc.passes.nest import (
@@ -32,7 +32,7 @@ from tgc.passes.nest import (
     widest,
     work,
 )
-from tgc.passes.schedule.apply import Scheduled, apply, apply_step
+from tgc.passes.schedule.apply import Scheduled, Scheduling
 from tgc.passes.schedule.loops import find_loop, parts
 from tgc.passes.schedule.pack import packing_of
 from tgc.passes.tile import Operand, Problem, Tile, best_tile
@@ -46,36 +46,37 @@ def scheduler_for(target: Target) -> Scheduler:
     """Schedules kernels for `target`."""
 
     def schedule(kernel: Kernel, constants: frozenset[str]) -> Scheduled:
-        return apply(kernel, plan(kernel, constants, target))
+        return plan(kernel, constants, target).finish(kernel)
 
     return schedule
 
 
-def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Schedule:
-    """The schedule of `kernel`; `constants` are the parameters whose data may be rearranged."""
-    planner = _Planner(kernel.body, constants, target)
+def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Scheduling:
+    """`kernel` with a schedule chosen and carried out; `constants` are the parameters whose data may be rearranged."""
+    planner = _Planner(Scheduling(kernel.body), constants, target)
     for part in parts(kernel.body):
         if isinstance(part, For):
             planner.nest(part.var.name)
     if target.lanes:
         for step in bind_to_grid(planner.body, target.lanes):
             planner.do(step)
-    return tuple(planner.steps)
+    return planner.state
 
 
 class _Planner:
     """The steps chosen so far, and the loop nest after them."""
 
-    def __init__(self, body: Statement, constants: frozenset[str], target: Target) -> None:
-        self.body = body
+    def __init__(self, state: Scheduling, constants: frozenset[str], target: Target) -> None:
+        self.state = state
         self.constants = constants
         self.target = target
-        self.steps: list[Step] = []
+
+    @property
+    def body(self) -> Statement:
+        return self.state.body
 
     def do(self, step: Step) -> None:
-        if not isinstance(step, Pack):
-            self.body = apply_step(self.body, step)
-        self.steps.append(step)
+        self.state.do(step)
 
     def nest(self, name: str) -> None:
         """Plans the loops from the one called `name` inward."""

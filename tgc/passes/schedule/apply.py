@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from tgc.ir.expr import Buffer
@@ -20,24 +20,42 @@ from tgc.passes.schedule.vectorize import vectorize
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A kernel after its schedule, and for each packed parameter how its data is rearranged."""
+    """A kernel after `schedule`, and for each packed parameter how its data is rearranged."""
 
     kernel: Kernel
     packings: Mapping[str, Packing]
+    schedule: Schedule = ()
+
+
+@dataclass(slots=True)
+class Scheduling:
+    """A loop nest while its schedule is carried out, step by step."""
+
+    body: Statement
+    packings: dict[str, Packing] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def do(self, step: Step) -> None:
+        """Carries out one step. Raises InvalidIrError where it does not fit."""
+        if isinstance(step, Pack):
+            self.body, self.packings[step.buffer] = pack(self.body, step)
+        else:
+            self.body = apply_step(self.body, step)
+        self.steps.append(step)
+
+    def finish(self, kernel: Kernel) -> Scheduled:
+        """`kernel` with the loop nest as it is now, indices in normal form and registers as variables."""
+        body = promote(simplify_indices(self.body, extents_of(self.body)))
+        parameters = tuple(_packed_parameter(parameter, self.packings) for parameter in kernel.parameters)
+        return Scheduled(replace(kernel, parameters=parameters, body=body), self.packings, tuple(self.steps))
 
 
 def apply(kernel: Kernel, schedule: Schedule) -> Scheduled:
     """`kernel` after the steps of `schedule`. Raises InvalidIrError where a step does not fit."""
-    body = kernel.body
-    packings: dict[str, Packing] = {}
+    state = Scheduling(kernel.body)
     for step in schedule:
-        if isinstance(step, Pack):
-            body, packings[step.buffer] = pack(body, step)
-        else:
-            body = apply_step(body, step)
-    body = promote(simplify_indices(body, extents_of(body)))
-    parameters = tuple(_packed_parameter(parameter, packings) for parameter in kernel.parameters)
-    return Scheduled(replace(kernel, parameters=parameters, body=body), packings)
+        state.do(step)
+    return state.finish(kernel)
 
 
 def apply_step(body: Statement, step: Step) -> Statement:

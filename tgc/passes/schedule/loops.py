@@ -9,7 +9,7 @@ from tgc.ir import index as ix
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Buffer, Expr, Load, Ramp, Var
 from tgc.ir.kernel import Block, For, If, Statement, Store, block
-from tgc.ir.rewrite import map_expressions, rewrite, statements, substitute
+from tgc.ir.rewrite import map_expressions, rewrite, statements, substitution
 
 
 def change_loop(statement: Statement, name: str, change: Callable[[For], Statement]) -> Statement:
@@ -42,7 +42,7 @@ def extents_of(statement: Statement) -> dict[Var, int]:
 
 def replace_variable(statement: Statement, var: Var, value: Expr) -> Statement:
     """`statement` with the variable `var` read as `value`."""
-    return map_expressions(statement, lambda expr: substitute(expr, {var: value}))
+    return map_expressions(statement, substitution({var: value}))
 
 
 def parts(statement: Statement) -> tuple[Statement, ...]:
