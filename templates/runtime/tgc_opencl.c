@@ -6,49 +6,33 @@
 
 #define DEVICE_LIMIT 16
 #define PLATFORM_LIMIT 16
+#define NO_PLATFORM (-1001) /* CL_PLATFORM_NOT_FOUND_KHR, which cl.h lacks */
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static const char *error_name(cl_int error) {
   switch (error) {
-    case CL_DEVICE_NOT_FOUND: return "CL_DEVICE_NOT_FOUND";
-    case CL_DEVICE_NOT_AVAILABLE: return "CL_DEVICE_NOT_AVAILABLE";
-    case CL_COMPILER_NOT_AVAILABLE: return "CL_COMPILER_NOT_AVAILABLE";
-    case CL_MEM_OBJECT_ALLOCATION_FAILURE: return "CL_MEM_OBJECT_ALLOCATION_FAILURE";
-    case CL_OUT_OF_RESOURCES: return "CL_OUT_OF_RESOURCES";
-    case CL_OUT_OF_HOST_MEMORY: return "CL_OUT_OF_HOST_MEMORY";
-    case CL_BUILD_PROGRAM_FAILURE: return "CL_BUILD_PROGRAM_FAILURE";
-    case CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST: return "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST";
-    case CL_INVALID_VALUE: return "CL_INVALID_VALUE";
-    case CL_INVALID_PLATFORM: return "CL_INVALID_PLATFORM";
-    case CL_INVALID_DEVICE: return "CL_INVALID_DEVICE";
-    case CL_INVALID_CONTEXT: return "CL_INVALID_CONTEXT";
-    case CL_INVALID_QUEUE_PROPERTIES: return "CL_INVALID_QUEUE_PROPERTIES";
-    case CL_INVALID_COMMAND_QUEUE: return "CL_INVALID_COMMAND_QUEUE";
-    case CL_INVALID_MEM_OBJECT: return "CL_INVALID_MEM_OBJECT";
-    case CL_INVALID_BUILD_OPTIONS: return "CL_INVALID_BUILD_OPTIONS";
-    case CL_INVALID_KERNEL_NAME: return "CL_INVALID_KERNEL_NAME";
-    case CL_INVALID_KERNEL_ARGS: return "CL_INVALID_KERNEL_ARGS";
-    case CL_INVALID_ARG_INDEX: return "CL_INVALID_ARG_INDEX";
-    case CL_INVALID_ARG_SIZE: return "CL_INVALID_ARG_SIZE";
-    case CL_INVALID_WORK_GROUP_SIZE: return "CL_INVALID_WORK_GROUP_SIZE";
-    case CL_INVALID_WORK_ITEM_SIZE: return "CL_INVALID_WORK_ITEM_SIZE";
-    case CL_INVALID_EVENT_WAIT_LIST: return "CL_INVALID_EVENT_WAIT_LIST";
-    case CL_INVALID_EVENT: return "CL_INVALID_EVENT";
-    case CL_INVALID_BUFFER_SIZE: return "CL_INVALID_BUFFER_SIZE";
-    case CL_INVALID_GLOBAL_WORK_SIZE: return "CL_INVALID_GLOBAL_WORK_SIZE";
-    case -1001: return "CL_PLATFORM_NOT_FOUND_KHR";
+#define N(code) case code: return #code;
+    N(CL_DEVICE_NOT_FOUND) N(CL_DEVICE_NOT_AVAILABLE) N(CL_COMPILER_NOT_AVAILABLE) N(CL_MEM_OBJECT_ALLOCATION_FAILURE)
+    N(CL_OUT_OF_RESOURCES) N(CL_OUT_OF_HOST_MEMORY) N(CL_BUILD_PROGRAM_FAILURE)
+    N(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) N(CL_INVALID_VALUE) N(CL_INVALID_PLATFORM) N(CL_INVALID_DEVICE)
+    N(CL_INVALID_CONTEXT) N(CL_INVALID_QUEUE_PROPERTIES) N(CL_INVALID_COMMAND_QUEUE) N(CL_INVALID_MEM_OBJECT)
+    N(CL_INVALID_BUILD_OPTIONS) N(CL_INVALID_KERNEL_NAME) N(CL_INVALID_KERNEL_ARGS) N(CL_INVALID_ARG_INDEX)
+    N(CL_INVALID_ARG_SIZE) N(CL_INVALID_WORK_GROUP_SIZE) N(CL_INVALID_WORK_ITEM_SIZE) N(CL_INVALID_EVENT_WAIT_LIST)
+    N(CL_INVALID_EVENT) N(CL_INVALID_BUFFER_SIZE) N(CL_INVALID_GLOBAL_WORK_SIZE)
+#undef N
+    case NO_PLATFORM: return "CL_PLATFORM_NOT_FOUND_KHR";
     default: return "OpenCL error";
   }
 }
 
-static int32_t fail(tgc_cl_context *self, int32_t status, const char *what, const char *name) {
+static tgc_status fail(tgc_cl_context *self, tgc_status status, const char *what, const char *name) {
   (void)snprintf(self->message, sizeof self->message, "%s%s%s", what, *name ? ": " : "", name);
   return status;
 }
 
 /* TGC_OK where `error` is CL_SUCCESS; else the message names the call and what it was called for. */
-static int32_t check(tgc_cl_context *self, cl_int error, const char *call, const char *name) {
+static tgc_status check(tgc_cl_context *self, cl_int error, const char *call, const char *name) {
   if (error == CL_SUCCESS) return TGC_OK;
   (void)snprintf(self->message, sizeof self->message, "%s%s%s: %s (%d)", call, *name ? " of " : "", name, error_name(error),
                  (int)error);
@@ -57,12 +41,12 @@ static int32_t check(tgc_cl_context *self, cl_int error, const char *call, const
 
 /* ---- where to run ------------------------------------------------------------------------------------------------ */
 
-static int32_t find_device(tgc_cl_context *self, const tgc_cl_options *options) {
+static tgc_status find_device(tgc_cl_context *self, const tgc_cl_options *options) {
   cl_platform_id platforms[PLATFORM_LIMIT];
   cl_device_id devices[DEVICE_LIMIT];
   cl_uint count = 0;
   cl_int error = clGetPlatformIDs(PLATFORM_LIMIT, platforms, &count);
-  if (error == -1001 || (error == CL_SUCCESS && count == 0)) {
+  if (error == NO_PLATFORM || (error == CL_SUCCESS && count == 0)) {
     return fail(self, TGC_DEVICE, "no OpenCL platform; install the driver of the device", "");
   }
   if (error != CL_SUCCESS) return check(self, error, "clGetPlatformIDs", "");
@@ -79,16 +63,16 @@ static int32_t find_device(tgc_cl_context *self, const tgc_cl_options *options) 
   return TGC_OK;
 }
 
-static int32_t first_device_of_context(tgc_cl_context *self) {
+static tgc_status first_device_of_context(tgc_cl_context *self) {
   cl_device_id devices[DEVICE_LIMIT];
-  int32_t status = check(self, clGetContextInfo(self->context, CL_CONTEXT_DEVICES, sizeof devices, devices, NULL),
+  tgc_status status = check(self, clGetContextInfo(self->context, CL_CONTEXT_DEVICES, sizeof devices, devices, NULL),
                          "clGetContextInfo", "");
   if (status == TGC_OK) self->device = devices[0];
   return status;
 }
 
-static int32_t adopt_queue(tgc_cl_context *self, cl_command_queue queue) {
-  int32_t status = check(self, clRetainCommandQueue(queue), "clRetainCommandQueue", "");
+static tgc_status adopt_queue(tgc_cl_context *self, cl_command_queue queue) {
+  tgc_status status = check(self, clRetainCommandQueue(queue), "clRetainCommandQueue", "");
   if (status != TGC_OK) return status;
   self->queue = queue;
   status = check(self, clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof self->context, &self->context, NULL),
@@ -103,9 +87,9 @@ static int32_t adopt_queue(tgc_cl_context *self, cl_command_queue queue) {
                "clGetCommandQueueInfo", "");
 }
 
-static int32_t open_context(tgc_cl_context *self, const tgc_cl_options *options) {
+static tgc_status open_context(tgc_cl_context *self, const tgc_cl_options *options) {
   cl_int error = CL_SUCCESS;
-  int32_t status;
+  tgc_status status;
   if (options->context) {
     status = check(self, clRetainContext(options->context), "clRetainContext", "");
     if (status != TGC_OK) return status;
@@ -122,10 +106,10 @@ static int32_t open_context(tgc_cl_context *self, const tgc_cl_options *options)
   return check(self, error, "clCreateContext", "");
 }
 
-static int32_t open_queue(tgc_cl_context *self, const tgc_cl_options *options) {
+static tgc_status open_queue(tgc_cl_context *self, const tgc_cl_options *options) {
   cl_command_queue_properties properties = 0;
   cl_int error = CL_SUCCESS;
-  int32_t status;
+  tgc_status status;
   if (options->queue) {
     status = adopt_queue(self, options->queue);
   } else {
@@ -141,11 +125,11 @@ static int32_t open_queue(tgc_cl_context *self, const tgc_cl_options *options) {
   return status;
 }
 
-static int32_t check_device(tgc_cl_context *self) {
+static tgc_status check_device(tgc_cl_context *self) {
   cl_device_fp_config doubles = 0;
   cl_ulong largest = 0;
   uint64_t needed = self->model->weights_bytes > self->model->arena_bytes ? self->model->weights_bytes : self->model->arena_bytes;
-  if (self->model->needs & TGC_CL_NEEDS_FP64) {
+  if (self->program_data->needs & TGC_CL_NEEDS_FP64) {
     (void)clGetDeviceInfo(self->device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof doubles, &doubles, NULL);
     if (!doubles) return fail(self, TGC_DEVICE, "the model computes in double and the device has no cl_khr_fp64", self->model->name);
   }
@@ -157,7 +141,7 @@ static int32_t check_device(tgc_cl_context *self) {
 
 /* ---- program, memory, kernels ------------------------------------------------------------------------------------ */
 
-static int32_t build_failure(tgc_cl_context *self, int32_t status) {
+static tgc_status build_failure(tgc_cl_context *self, tgc_status status) {
   size_t used = strlen(self->message), room = sizeof self->message - used, log_bytes = 0;
   if (used + 2 > sizeof self->message) return status;
   self->message[used] = '\n';
@@ -172,24 +156,25 @@ static int32_t build_failure(tgc_cl_context *self, int32_t status) {
   return status;
 }
 
-static int32_t build_program(tgc_cl_context *self, const tgc_cl_options *options) {
-  const tgc_cl_model *model = self->model;
+static tgc_status build_program(tgc_cl_context *self, const tgc_cl_options *options) {
+  const tgc_cl_model *data = self->program_data;
+  const char *name = self->model->name;
   cl_int error = CL_SUCCESS;
-  int32_t status;
+  tgc_status status;
   /* The API's parameter lacks a const that the strings have; they are only read. */
-  self->program = clCreateProgramWithSource(self->context, model->source_lines, (const char **)(uintptr_t)model->source, NULL, &error);
-  status = check(self, error, "clCreateProgramWithSource", model->name);
+  self->program = clCreateProgramWithSource(self->context, data->source_lines, (const char **)(uintptr_t)data->source, NULL, &error);
+  status = check(self, error, "clCreateProgramWithSource", name);
   if (status != TGC_OK) return status;
-  error = clBuildProgram(self->program, 1, &self->device, options->build_options ? options->build_options : model->build_options,
+  error = clBuildProgram(self->program, 1, &self->device, options->build_options ? options->build_options : data->build_options,
                          NULL, NULL);
-  status = check(self, error, "clBuildProgram", model->name);
+  status = check(self, error, "clBuildProgram", name);
   return status == TGC_OK ? TGC_OK : build_failure(self, status);
 }
 
-static int32_t make_memory(tgc_cl_context *self, const void *weights) {
-  const tgc_cl_model *model = self->model;
+static tgc_status make_memory(tgc_cl_context *self, const void *weights) {
+  const tgc_model *model = self->model;
   cl_int error = CL_SUCCESS;
-  int32_t status;
+  tgc_status status;
   /* OpenCL has no empty buffers; a kernel that uses none is not handed one. */
   if (model->arena_bytes) {
     self->arena = clCreateBuffer(self->context, CL_MEM_READ_WRITE, (size_t)model->arena_bytes, NULL, &error);
@@ -205,57 +190,57 @@ static int32_t make_memory(tgc_cl_context *self, const void *weights) {
   return TGC_OK;
 }
 
-static int32_t set_argument(tgc_cl_context *self, uint32_t launch, uint32_t position, cl_mem memory, cl_int start) {
-  const char *name = self->model->launches[launch].kernel;
-  int32_t status = check(self, clSetKernelArg(self->kernels[launch], 2 * position, sizeof memory, &memory), "clSetKernelArg", name);
+static tgc_status set_argument(tgc_cl_context *self, uint32_t launch, uint32_t position, cl_mem memory, cl_int start) {
+  const char *name = self->program_data->launches[launch].kernel;
+  tgc_status status = check(self, clSetKernelArg(self->kernels[launch], 2 * position, sizeof memory, &memory), "clSetKernelArg", name);
   if (status != TGC_OK) return status;
   return check(self, clSetKernelArg(self->kernels[launch], 2 * position + 1, sizeof start, &start), "clSetKernelArg", name);
 }
 
-static int32_t make_kernel(tgc_cl_context *self, uint32_t launch) {
-  const tgc_cl_launch *row = &self->model->launches[launch];
+static tgc_status make_kernel(tgc_cl_context *self, uint32_t launch) {
+  const tgc_cl_launch *row = &self->program_data->launches[launch];
   cl_int error = CL_SUCCESS;
   uint32_t position;
-  int32_t status;
+  tgc_status status;
   self->kernels[launch] = clCreateKernel(self->program, row->kernel, &error);
   status = check(self, error, "clCreateKernel", row->kernel);
   for (position = 0; status == TGC_OK && position < row->argument_count; ++position) {
-    const tgc_cl_argument *argument = &self->model->arguments[row->first_argument + position];
+    const tgc_cl_argument *argument = &self->program_data->arguments[row->first_argument + position];
     if (argument->memory == TGC_CL_ARENA) status = set_argument(self, launch, position, self->arena, argument->start);
     if (argument->memory == TGC_CL_WEIGHTS) status = set_argument(self, launch, position, self->weights, argument->start);
   }
   return status;
 }
 
-static int32_t load(tgc_cl_context *self, const tgc_cl_options *options, const void *weights) {
+static tgc_status load(tgc_cl_context *self, const tgc_cl_options *options, const void *weights) {
   uint32_t launch;
-  int32_t status = open_queue(self, options);
+  tgc_status status = open_queue(self, options);
   if (status == TGC_OK) status = check_device(self);
   if (status == TGC_OK) status = build_program(self, options);
   if (status == TGC_OK) status = make_memory(self, weights);
-  for (launch = 0; status == TGC_OK && launch < self->model->launch_count; ++launch) status = make_kernel(self, launch);
+  for (launch = 0; status == TGC_OK && launch < self->program_data->launch_count; ++launch) status = make_kernel(self, launch);
   return status;
 }
 
-int32_t tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *model, cl_kernel *kernels, tgc_cl_binding *bindings,
-                    const tgc_cl_options *options, const void *weights, uint64_t weights_bytes) {
-  tgc_cl_options defaults;
-  int32_t status;
+tgc_status tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *data, cl_kernel *kernels, tgc_cl_binding *bindings,
+                       const tgc_cl_options *options, const void *weights, uint64_t weights_bytes) {
+  const tgc_cl_options defaults = {0};
+  tgc_status status;
   if (!self) return TGC_BAD_ARGUMENT;
   memset(self, 0, sizeof *self);
-  if (!model || !kernels || !bindings) return fail(self, TGC_BAD_ARGUMENT, "tgc_cl_init was given a null pointer", "");
-  if (model->abi_version != TGC_ABI_VERSION) return fail(self, TGC_BAD_ARGUMENT, "compiled for another tgc runtime", model->name);
-  if (!weights && model->weights) {
-    weights = model->weights;
-    weights_bytes = model->weights_bytes;
+  if (!data || !kernels || !bindings) return fail(self, TGC_BAD_ARGUMENT, "init was given a null pointer", "");
+  if (data->model.abi_version != TGC_ABI_VERSION) return fail(self, TGC_BAD_ARGUMENT, "compiled for another tgc runtime", data->model.name);
+  if (!weights && data->model.weights) {
+    weights = data->model.weights;
+    weights_bytes = data->model.weights_bytes;
   }
-  if (weights_bytes != model->weights_bytes || (!weights && weights_bytes)) {
-    return fail(self, TGC_BAD_WEIGHTS, "the weights are missing or not of the model's size", model->name);
+  if (weights_bytes != data->model.weights_bytes || (!weights && weights_bytes)) {
+    return fail(self, TGC_BAD_WEIGHTS, "the weights are missing or not of the model's size", data->model.name);
   }
-  memset(&defaults, 0, sizeof defaults);
-  memset(kernels, 0, model->launch_count * sizeof *kernels);
-  memset(bindings, 0, (model->input_count + model->output_count) * sizeof *bindings);
-  self->model = model;
+  memset(kernels, 0, data->launch_count * sizeof *kernels);
+  memset(bindings, 0, (data->model.input_count + data->model.output_count) * sizeof *bindings);
+  self->program_data = data;
+  self->model = &data->model;
   self->kernels = kernels;
   self->bindings = bindings;
   status = load(self, options ? options : &defaults, weights);
@@ -265,24 +250,15 @@ int32_t tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *model, cl_kernel *
 
 /* ---- bindings ---------------------------------------------------------------------------------------------------- */
 
-static uint32_t element_bytes(int32_t dtype) {
-  switch (dtype) {
-    case TGC_I64: case TGC_U64: case TGC_F64: return 8;
-    case TGC_I32: case TGC_U32: case TGC_F32: return 4;
-    case TGC_I16: case TGC_U16: case TGC_F16: case TGC_BF16: return 2;
-    default: return 1;
-  }
-}
-
 /* Sets `memory` in every kernel argument that stands for this input or output. */
-static int32_t set_tensor(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, int32_t first) {
+static tgc_status set_tensor(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, int32_t first) {
   uint32_t launch, position;
-  for (launch = 0; launch < self->model->launch_count; ++launch) {
-    const tgc_cl_launch *row = &self->model->launches[launch];
+  for (launch = 0; launch < self->program_data->launch_count; ++launch) {
+    const tgc_cl_launch *row = &self->program_data->launches[launch];
     for (position = 0; position < row->argument_count; ++position) {
-      const tgc_cl_argument *argument = &self->model->arguments[row->first_argument + position];
+      const tgc_cl_argument *argument = &self->program_data->arguments[row->first_argument + position];
       if (argument->memory == kind && argument->tensor == tensor) {
-        int32_t status = set_argument(self, launch, position, memory, argument->start + first);
+        tgc_status status = set_argument(self, launch, position, memory, argument->start + first);
         if (status != TGC_OK) return status;
       }
     }
@@ -297,10 +273,10 @@ static tgc_cl_binding *binding_of(tgc_cl_context *self, uint8_t kind, uint32_t t
 }
 
 /* Puts `memory`, a reference that now belongs to the binding, in the place of what was bound before. */
-static int32_t replace_memory(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, int32_t first, int32_t own) {
+static tgc_status replace_memory(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, int32_t first, int32_t own) {
   tgc_cl_binding *binding = binding_of(self, kind, tensor);
   cl_mem old = binding->memory;
-  int32_t status = set_tensor(self, kind, tensor, memory, first);
+  tgc_status status = set_tensor(self, kind, tensor, memory, first);
   binding->memory = status == TGC_OK ? memory : NULL;
   binding->own = own;
   binding->source = NULL;
@@ -314,7 +290,7 @@ static const tgc_tensor *tensor_of(const tgc_cl_context *self, uint8_t kind, uin
   return kind == TGC_CL_INPUT ? &self->model->inputs[tensor] : &self->model->outputs[tensor];
 }
 
-static int32_t bind_host(tgc_cl_context *self, uint8_t kind, uint32_t tensor, const void *source, void *destination) {
+static tgc_status bind_host(tgc_cl_context *self, uint8_t kind, uint32_t tensor, const void *source, void *destination) {
   tgc_cl_binding *binding;
   if (!self || !self->model) return TGC_BAD_ARGUMENT;
   binding = binding_of(self, kind, tensor);
@@ -324,7 +300,7 @@ static int32_t bind_host(tgc_cl_context *self, uint8_t kind, uint32_t tensor, co
     const tgc_tensor *row = tensor_of(self, kind, tensor);
     cl_int error = CL_SUCCESS;
     cl_mem memory = clCreateBuffer(self->context, CL_MEM_READ_WRITE, row->bytes ? (size_t)row->bytes : 1, NULL, &error);
-    int32_t status = check(self, error, "clCreateBuffer", row->name);
+    tgc_status status = check(self, error, "clCreateBuffer", row->name);
     if (status == TGC_OK) status = replace_memory(self, kind, tensor, memory, 0, 1);
     if (status != TGC_OK) return status;
   }
@@ -333,14 +309,14 @@ static int32_t bind_host(tgc_cl_context *self, uint8_t kind, uint32_t tensor, co
   return TGC_OK;
 }
 
-static int32_t bind_memory(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, size_t offset) {
+static tgc_status bind_memory(tgc_cl_context *self, uint8_t kind, uint32_t tensor, cl_mem memory, size_t offset) {
   const tgc_tensor *row;
   size_t element, bytes = 0;
-  int32_t status;
+  tgc_status status;
   if (!self || !self->model) return TGC_BAD_ARGUMENT;
   if (!binding_of(self, kind, tensor)) return fail(self, TGC_BAD_ARGUMENT, "there is no such input or output", self->model->name);
   row = tensor_of(self, kind, tensor);
-  element = element_bytes(row->dtype);
+  element = tgc_element_bytes(row->dtype);
   if (!memory) return fail(self, TGC_BAD_ARGUMENT, "a null cl_mem was bound", row->name);
   status = check(self, clGetMemObjectInfo(memory, CL_MEM_SIZE, sizeof bytes, &bytes, NULL), "clGetMemObjectInfo", row->name);
   if (status != TGC_OK) return status;
@@ -352,37 +328,37 @@ static int32_t bind_memory(tgc_cl_context *self, uint8_t kind, uint32_t tensor, 
   return status == TGC_OK ? replace_memory(self, kind, tensor, memory, (int32_t)(offset / element), 0) : status;
 }
 
-int32_t tgc_cl_bind_input(tgc_cl_context *self, uint32_t tensor, const void *host) {
+tgc_status tgc_cl_bind_input(tgc_cl_context *self, uint32_t tensor, const void *host) {
   return bind_host(self, TGC_CL_INPUT, tensor, host, NULL);
 }
 
-int32_t tgc_cl_bind_output(tgc_cl_context *self, uint32_t tensor, void *host) {
+tgc_status tgc_cl_bind_output(tgc_cl_context *self, uint32_t tensor, void *host) {
   return bind_host(self, TGC_CL_OUTPUT, tensor, NULL, host);
 }
 
-int32_t tgc_cl_bind_input_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset) {
+tgc_status tgc_cl_bind_input_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset) {
   return bind_memory(self, TGC_CL_INPUT, tensor, memory, offset);
 }
 
-int32_t tgc_cl_bind_output_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset) {
+tgc_status tgc_cl_bind_output_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset) {
   return bind_memory(self, TGC_CL_OUTPUT, tensor, memory, offset);
 }
 
 /* ---- a frame ----------------------------------------------------------------------------------------------------- */
 
 /* On a queue that is out of order, what comes next waits for what came before. */
-static int32_t order(tgc_cl_context *self) {
+static tgc_status order(tgc_cl_context *self) {
   if (!self->out_of_order) return TGC_OK;
   return check(self, clEnqueueBarrierWithWaitList(self->queue, 0, NULL, NULL), "clEnqueueBarrierWithWaitList", "");
 }
 
-static int32_t enqueue_inputs(tgc_cl_context *self) {
+static tgc_status enqueue_inputs(tgc_cl_context *self) {
   uint32_t tensor;
   for (tensor = 0; tensor < self->model->input_count; ++tensor) {
     const tgc_cl_binding *binding = &self->bindings[tensor];
     const tgc_tensor *row = &self->model->inputs[tensor];
     if (binding->source && row->bytes) {
-      int32_t status = check(self, clEnqueueWriteBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes, binding->source,
+      tgc_status status = check(self, clEnqueueWriteBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes, binding->source,
                                                         0, NULL, NULL), "clEnqueueWriteBuffer", row->name);
       if (status != TGC_OK) return status;
     }
@@ -390,11 +366,11 @@ static int32_t enqueue_inputs(tgc_cl_context *self) {
   return TGC_OK;
 }
 
-static int32_t enqueue_kernels(tgc_cl_context *self) {
+static tgc_status enqueue_kernels(tgc_cl_context *self) {
   uint32_t launch;
-  for (launch = 0; launch < self->model->launch_count; ++launch) {
-    const tgc_cl_launch *row = &self->model->launches[launch];
-    int32_t status = order(self);
+  for (launch = 0; launch < self->program_data->launch_count; ++launch) {
+    const tgc_cl_launch *row = &self->program_data->launches[launch];
+    tgc_status status = order(self);
     if (status != TGC_OK) return status;
     status = check(self, clEnqueueNDRangeKernel(self->queue, self->kernels[launch], 3, NULL, row->global, row->local, 0, NULL, NULL),
                    "clEnqueueNDRangeKernel", row->kernel);
@@ -403,13 +379,13 @@ static int32_t enqueue_kernels(tgc_cl_context *self) {
   return order(self);
 }
 
-static int32_t enqueue_outputs(tgc_cl_context *self) {
+static tgc_status enqueue_outputs(tgc_cl_context *self) {
   uint32_t tensor;
   for (tensor = 0; tensor < self->model->output_count; ++tensor) {
     const tgc_cl_binding *binding = &self->bindings[self->model->input_count + tensor];
     const tgc_tensor *row = &self->model->outputs[tensor];
     if (binding->destination && row->bytes) {
-      int32_t status = check(self, clEnqueueReadBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes,
+      tgc_status status = check(self, clEnqueueReadBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes,
                                                        binding->destination, 0, NULL, NULL), "clEnqueueReadBuffer", row->name);
       if (status != TGC_OK) return status;
     }
@@ -417,8 +393,8 @@ static int32_t enqueue_outputs(tgc_cl_context *self) {
   return TGC_OK;
 }
 
-static int32_t enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
-  int32_t status = TGC_OK;
+static tgc_status enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+  tgc_status status = TGC_OK;
   if (wait_count) {
     status = check(self, clEnqueueBarrierWithWaitList(self->queue, wait_count, wait_list, NULL), "clEnqueueBarrierWithWaitList", "");
   }
@@ -433,7 +409,7 @@ static int32_t enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const cl_
   return status == TGC_OK ? check(self, clFlush(self->queue), "clFlush", "") : status;
 }
 
-static int32_t all_bound(tgc_cl_context *self) {
+static tgc_status all_bound(tgc_cl_context *self) {
   uint32_t slot, inputs = self->model->input_count;
   for (slot = 0; slot < inputs + self->model->output_count; ++slot) {
     const tgc_cl_binding *binding = &self->bindings[slot];
@@ -445,8 +421,8 @@ static int32_t all_bound(tgc_cl_context *self) {
   return TGC_OK;
 }
 
-int32_t tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
-  int32_t status;
+tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+  tgc_status status;
   if (!self || !self->model) return TGC_BAD_ARGUMENT;
   if (event) *event = NULL;
   if ((wait_count != 0) != (wait_list != NULL)) return fail(self, TGC_BAD_ARGUMENT, "wait_count and wait_list contradict each other", "");
@@ -462,21 +438,23 @@ int32_t tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event 
   return status;
 }
 
-int32_t tgc_cl_run(tgc_cl_context *self) {
+tgc_status tgc_cl_run(tgc_cl_context *self) {
   cl_event event = NULL;
-  int32_t status = tgc_cl_enqueue(self, 0, NULL, &event);
+  tgc_status status = tgc_cl_enqueue(self, 0, NULL, &event);
   if (status != TGC_OK) return status;
   status = check(self, clWaitForEvents(1, &event), "clWaitForEvents", self->model->name);
   (void)clReleaseEvent(event);
   return status;
 }
 
+const char *tgc_cl_message(const tgc_cl_context *self) { return self ? self->message : ""; }
+
 void tgc_cl_release(tgc_cl_context *self) {
   uint32_t slot;
   if (!self) return;
   if (self->queue) (void)clFinish(self->queue);
   if (self->model) {
-    for (slot = 0; slot < self->model->launch_count; ++slot) {
+    for (slot = 0; slot < self->program_data->launch_count; ++slot) {
       if (self->kernels[slot]) (void)clReleaseKernel(self->kernels[slot]);
     }
     for (slot = 0; slot < self->model->input_count + self->model->output_count; ++slot) {

@@ -51,24 +51,15 @@ typedef struct tgc_cl_launch {
   size_t local[3];
 } tgc_cl_launch;
 
-/* A compiled model: constant data. */
+/* A compiled model: constant data. `model` is what other runtimes know too (tgc_weights_open, tgc_find_tensor); its `run` is null. */
 typedef struct tgc_cl_model {
-  const char *name;
+  tgc_model model;
   const char *const *source; /* OpenCL C, `source_lines` strings */
   const char *build_options;
-  const tgc_tensor *inputs;
-  const tgc_tensor *outputs;
   const tgc_cl_launch *launches;
   const tgc_cl_argument *arguments;
-  const void *weights; /* the embedded weights; null when they are in a file of their own */
-  uint64_t weights_bytes;
-  uint64_t arena_bytes;
-  uint8_t weights_sha256[32];
-  uint32_t abi_version;
-  uint32_t needs;
+  uint32_t needs; /* TGC_CL_NEEDS_FP64 */
   uint32_t source_lines;
-  uint32_t input_count;
-  uint32_t output_count;
   uint32_t launch_count;
 } tgc_cl_model;
 
@@ -95,7 +86,8 @@ typedef struct tgc_cl_binding {
 
 /* The state of one loaded model. Read `message`; leave the rest alone. */
 typedef struct tgc_cl_context {
-  const tgc_cl_model *model;
+  const tgc_cl_model *program_data;
+  const tgc_model *model;
   cl_context context;
   cl_device_id device;
   cl_command_queue queue;
@@ -108,29 +100,32 @@ typedef struct tgc_cl_context {
   char message[TGC_CL_MESSAGE_BYTES]; /* about the last call that did not return TGC_OK */
 } tgc_cl_context;
 
-/* The functions that a model's header offers under the model's name. Each returns a tgc_status.
+/* The functions that a model's header offers under the model's name.
  *
  * init: kernels holds `launch_count` and bindings `input_count + output_count` entries, the caller's. weights: `weights_bytes`
  * bytes, or null for embedded ones; not used after init. On failure everything is released and only `message` is left. */
-int32_t tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *model, cl_kernel *kernels, tgc_cl_binding *bindings,
-                    const tgc_cl_options *options, const void *weights, uint64_t weights_bytes);
+tgc_status tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *data, cl_kernel *kernels, tgc_cl_binding *bindings,
+                       const tgc_cl_options *options, const void *weights, uint64_t weights_bytes);
 
 /* Binds a host pointer, from or to which each frame copies; it must stay valid until a frame's event is complete. The first
  * host binding of a tensor makes its device copy. tensor: 0.. in the order of the model's inputs or outputs. */
-int32_t tgc_cl_bind_input(tgc_cl_context *self, uint32_t tensor, const void *host);
-int32_t tgc_cl_bind_output(tgc_cl_context *self, uint32_t tensor, void *host);
+tgc_status tgc_cl_bind_input(tgc_cl_context *self, uint32_t tensor, const void *host);
+tgc_status tgc_cl_bind_output(tgc_cl_context *self, uint32_t tensor, void *host);
 
 /* Binds device memory from `offset` bytes on, a multiple of the element's size: nothing is copied. Memory is retained until
  * it is replaced or released. Frames already enqueued keep what they were enqueued with. */
-int32_t tgc_cl_bind_input_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
-int32_t tgc_cl_bind_output_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
+tgc_status tgc_cl_bind_input_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
+tgc_status tgc_cl_bind_output_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
 
 /* Enqueues a frame after the events of the wait list and returns. event: where not null, complete when the frame is, the
  * caller's to release. When an enqueue fails, the queue is drained before this returns. */
-int32_t tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event);
+tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event);
 
 /* Enqueues a frame and waits for it. */
-int32_t tgc_cl_run(tgc_cl_context *self);
+tgc_status tgc_cl_run(tgc_cl_context *self);
+
+/* What the last call that did not return TGC_OK had to say, the compiler's log included; never null. */
+const char *tgc_cl_message(const tgc_cl_context *self);
 
 /* Releases everything that init and the bindings made or retained. A context that is all zero, or released, is left as it is. */
 void tgc_cl_release(tgc_cl_context *self);

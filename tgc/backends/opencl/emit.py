@@ -1,0 +1,112 @@
+"""A program as an OpenCL artifact: NAME.cl to read, NAME.c with the same text and the tables that the runtime works from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tgc
+from tgc.backends.cfamily.dialect import Dialect
+from tgc.backends.files import descriptor_fields, finished, render, runtime_file, weights_source
+from tgc.backends.names import c_string, comment
+from tgc.backends.opencl.dialect import OPENCL
+from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
+from tgc.backends.options import EmitOptions
+from tgc.errors import InvalidIrError, UnsupportedError
+from tgc.ir.program import Argument, Call, Program, Storage
+from tgc.targets import Target
+
+BUILD_OPTIONS = "-cl-std=CL1.2"
+_LARGEST = 2**31 - 1
+_RUNTIME = ("tgc_opencl.h", "tgc_opencl.c", "tgc_runtime.h", "tgc_runtime.c")
+_MEMORY = {"arena": "TGC_CL_ARENA", "weight": "TGC_CL_WEIGHTS", "input": "TGC_CL_INPUT", "output": "TGC_CL_OUTPUT"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentRow:
+    """A tgc_cl_argument as the template shows it. doc: the storage, its shape and layout."""
+
+    start: int
+    element_bytes: int
+    memory: str
+    tensor: int
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRow:
+    """A tgc_cl_launch as the template shows it. doc: the ONNX nodes that it computes."""
+
+    kernel: str
+    first: int
+    arguments: tuple[ArgumentRow, ...]
+    global_size: tuple[int, int, int]
+    local_size: tuple[int, int, int]
+    doc: str
+
+
+def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
+    """The artifact: file name -> bytes. Raises UnsupportedError where the model is too large for 32-bit indices."""
+    name = program.name
+    texts = tuple(kernel_text(kernel, dialect(target)) for kernel in program.kernels)
+    source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
+    fields = {
+        "version": tgc.__version__, "target": target.name, "upper": name.upper(), "comment": comment, "launches": launches(program, texts),
+        "lines": [_source_line(line) for line in source.decode().splitlines()], "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0",
+        "build_options": c_string(BUILD_OPTIONS), "separate_weights": options.weights == "file" and program.weights.size > 0,
+        **descriptor_fields(program, options.weights == "embed"),
+    }  # fmt: skip
+    code = {f"{name}.c": render("opencl_model.c.j2", **fields)}
+    if options.weights == "embed" and program.weights.size:
+        code[f"{name}_weights.c"] = weights_source(program)
+    files = {
+        **code, f"{name}.cl": source, f"{name}.h": render("opencl_model.h.j2", **fields),
+        "example_main.c": render("opencl_example_main.c.j2", **fields), **{file: runtime_file(file) for file in _RUNTIME},
+        "CMakeLists.txt": render("opencl_CMakeLists.txt.j2", name=name, code=sorted(code)),
+    }  # fmt: skip
+    return finished(program, target, options, files)
+
+
+def dialect(target: Target) -> Dialect:
+    """The dialect that `target` compiles. Raises UnsupportedError where there is none."""
+    if target.name != "opencl":
+        raise UnsupportedError(f"there is no dialect of OpenCL C for the target {target.name!r}")
+    return OPENCL
+
+
+def launches(program: Program, texts: tuple[KernelText, ...]) -> tuple[LaunchRow, ...]:
+    """The calls of `program` that have any work-items, as rows of the launch table."""
+    by_name = dict(zip((kernel.name for kernel in program.kernels), texts, strict=True))
+    positions = {tensor.storage: position for tensors in (program.inputs, program.outputs) for position, tensor in enumerate(tensors)}
+    storages = {storage.name: storage for storage in program.storages}
+    rows: list[LaunchRow] = []
+    first = 0
+    for call in program.calls:
+        text = by_name[call.kernel]
+        if 0 in text.launch.global_size:
+            continue
+        rows.append(_launch(call, text, first, storages, positions))
+        first += len(call.arguments)
+    return tuple(rows)
+
+
+def _launch(call: Call, text: KernelText, first: int, storages: dict[str, Storage], positions: dict[str, int]) -> LaunchRow:
+    arguments = tuple(_argument(argument, storages[argument.storage], positions) for argument in call.arguments)
+    return LaunchRow(text.symbol, first, arguments, text.launch.global_size, text.launch.lane, comment(", ".join(call.origins)))
+
+
+def _argument(argument: Argument, storage: Storage, positions: dict[str, int]) -> ArgumentRow:
+    """Where a kernel's buffer begins: elements into the arena or the weights, or into a tensor."""
+    offset, rest = divmod(storage.offset, storage.dtype.bytes)
+    if rest:
+        raise InvalidIrError(f"storage {storage.name} is not aligned to its elements")
+    bound = storage.role in ("input", "output")
+    start = argument.start + (0 if bound else offset)
+    if start + storage.size > _LARGEST:
+        raise UnsupportedError(f"{storage.name} reaches beyond element {_LARGEST}, the last that OpenCL kernels of tgc address")
+    shape = "x".join(str(extent) for extent in storage.shape) or "scalar"
+    doc = comment(f"{storage.name}: {storage.dtype.name} {shape}, {storage.layout}")
+    return ArgumentRow(start, storage.dtype.bytes, _MEMORY[storage.role], positions[storage.name] if bound else 0, doc)
+
+
+def _source_line(line: str) -> str:
+    return c_string(line)[:-1] + '\\n"'

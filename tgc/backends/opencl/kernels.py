@@ -1,0 +1,93 @@
+"""A program's kernels as one OpenCL C source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tgc.backends.cfamily.dialect import Dialect
+from tgc.backends.cfamily.expressions import Use
+from tgc.backends.cfamily.statements import print_kernel
+from tgc.backends.opencl.dialect import LANES
+from tgc.backends.opencl.launch import Launch, launch
+from tgc.backends.opencl.words import PARAMETERS, RESERVED
+from tgc.errors import InvalidIrError, UnsupportedError
+from tgc.ir.kernel import Alloc, Kernel, block
+from tgc.ir.rewrite import expressions, walk
+
+_LARGEST = 2**31 - 1
+"""Buffers are addressed by int."""
+
+# Conversions of 16-bit floats. A half in private memory needs no extension; bfloat is the upper half of a float, rounded to even.
+_PRELUDE = {
+    "from_f16": "float{n} tgc_from_f16{_n}(ushort{n} bits) {{ return vload_half{n}(0, (const __private half *)&bits); }}",
+    "to_f16": """\
+ushort{n} tgc_to_f16{_n}(float{n} x) {{
+  ushort{n} bits;
+  vstore_half{n}_rte(x, 0, (__private half *)&bits);
+  return bits;
+}}""",
+    "from_bf16": "float{n} tgc_from_bf16{_n}(ushort{n} bits) {{ return as_float{n}(convert_uint{n}(bits) << 16); }}",
+    "to_bf16": """\
+ushort{n} tgc_to_bf16{_n}(float{n} x) {{
+  const uint{n} bits = as_uint{n}(x);
+  const uint{n} rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return convert_ushort{n}(select(rounded, (bits >> 16) | 0x40, {isnan}));
+}}""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """A kernel as OpenCL C and how it is launched. symbol: its name there, which OpenCL's own words are kept from."""
+
+    symbol: str
+    text: str
+    launch: Launch
+    uses: tuple[Use, ...]
+
+
+def kernel_text(kernel: Kernel, dialect: Dialect) -> KernelText:
+    """`kernel` printed in `dialect`. Raises UnsupportedError where it goes beyond what OpenCL can address."""
+    _check(kernel)
+    parts = launch(kernel)
+    symbol = kernel.name + "_" if kernel.name in RESERVED else kernel.name
+    body = block(*(Alloc(buffer) for buffer in parts.local), parts.body)
+    size = "__attribute__((reqd_work_group_size({}, {}, {})))".format(*parts.lane)
+    sized = replace(dialect, kernel=dialect.kernel.replace("void", f"{size}\nvoid", 1))
+    printed = print_kernel(replace(kernel, name=symbol, body=body), sized, parts.loops)
+    return KernelText(symbol, printed.text, parts, printed.uses)
+
+
+def prelude(kernels: tuple[KernelText, ...]) -> str:
+    """What the kernels' texts need before them: an extension, conversions."""
+    uses = [use for kernel in kernels for use in kernel.uses]
+    parts = ["#pragma OPENCL EXTENSION cl_khr_fp64 : enable"] if needs_fp64(kernels) else []
+    for dtype in ("f16", "bf16"):
+        for direction, side in (("from", "source"), ("to", "result")):
+            lanes = {use.lanes for use in uses if use.key == "CAST" and getattr(use, side) == dtype}
+            parts += [_conversion(f"{direction}_{dtype}", n) for n in sorted(lanes)]
+    return "".join(part + "\n\n" for part in parts)
+
+
+def needs_fp64(kernels: tuple[KernelText, ...]) -> bool:
+    """Whether any of the kernels names the type double."""
+    return any("double" in kernel.text for kernel in kernels)
+
+
+def _conversion(name: str, lanes: int) -> str:
+    isnan = "isnan(x)" if lanes > 1 else "(uint)isnan(x)"
+    return _PRELUDE[name].format(n=lanes if lanes > 1 else "", _n=f"_{lanes}" if lanes > 1 else "", isnan=isnan)
+
+
+def _check(kernel: Kernel) -> None:
+    if len(kernel.parameters) > PARAMETERS:
+        raise InvalidIrError(f"kernel {kernel.name} has more than {PARAMETERS} parameters")
+    for buffer in (parameter.buffer for parameter in kernel.parameters):
+        if buffer.size > _LARGEST:
+            raise UnsupportedError(
+                f"buffer {buffer.name} has {buffer.size} elements; OpenCL kernels address at most {_LARGEST}", where=f"kernel {kernel.name}"
+            )
+    for expr in walk(*expressions(kernel.body)):
+        if expr.lanes > 1 and expr.lanes not in LANES:
+            raise InvalidIrError(f"kernel {kernel.name}: OpenCL has no vectors of {expr.lanes}")
+

@@ -1,0 +1,155 @@
+"""OpenCL artifacts: the host program as a shared library, and the device that it runs on."""
+
+from __future__ import annotations
+
+import ctypes as c
+import importlib.util
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tgc.errors import ModelError, OptionError, TgcError, ToolchainError
+from tgc.run.abi import STATUS
+from tgc.run.load import shared_library, weights
+from tgc.run.model import Array, Execute
+
+DEVICE_VARIABLE = "TGC_OPENCL_DEVICE"
+"""Which device to run on: the numbers of the platform and of the device on it, such as "0" or "1:0"."""
+_SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
+_NO_DEVICE_HINT = "install the device's OpenCL driver, or PoCL for the CPU (pip install 'tgc[opencl]')"
+
+
+class _Options(c.Structure):
+    """tgc_cl_options."""
+
+    _fields_ = (
+        ("context", c.c_void_p), ("device", c.c_void_p), ("queue", c.c_void_p),
+        ("platform_index", c.c_uint32), ("device_index", c.c_uint32), ("queue_properties", c.c_uint64), ("build_options", c.c_char_p),
+    )  # fmt: skip
+
+
+def load_opencl(folder: Path, manifest: dict[str, Any]) -> Execute:
+    """Builds the artifact's host program with this machine's C compiler and its kernels on the chosen device.
+
+    Raises ToolchainError where a compiler, the OpenCL headers or a device are missing.
+    """
+    platform_index, device_index = chosen_device(os.environ)
+    icd_loader()
+    sources = sorted(folder / name for name in manifest["files"] if name.endswith(".c") and name != "example_main.c")
+    library = c.CDLL(str(_compiled(sources, manifest)))
+    name = str(manifest["name"])
+    context = c.create_string_buffer(c.c_size_t.in_dll(library, f"{name}_context_bytes").value)
+    call = _caller(library, name, context)
+    data = weights(folder, manifest)
+    options = _Options(platform_index=platform_index, device_index=device_index)
+    pointer, size = (None, 0) if data is None else (c.c_void_p(data.ctypes.data), data.size)
+    call("init", c.byref(options), pointer, c.c_uint64(size))
+
+    def execute(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        for kind, arrays in (("bind_input", inputs), ("bind_output", outputs)):
+            for position, array in enumerate(arrays):
+                call(kind, c.c_uint32(position), c.c_void_p(array.ctypes.data))
+        call("run")
+
+    weakref.finalize(execute, library[f"{name}_release"], context)
+    return execute
+
+
+def chosen_device(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Platform and device as TGC_OPENCL_DEVICE names them, else the first of both. Raises OptionError where it is no such thing."""
+    text = environment.get(DEVICE_VARIABLE, "0")
+    numbers = text.split(":")
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise OptionError(f"{text!r} names no device", DEVICE_VARIABLE, 'write the platform\'s number and the device\'s, such as "0:0"')
+    return int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0
+
+
+@cache
+def icd_loader() -> c.CDLL:
+    """The library that finds the OpenCL drivers, its symbols global, so that a host program need not be linked with it.
+
+    A machine without drivers of its own uses PoCL from pyopencl's wheel. Raises ToolchainError where there is no platform at all.
+    """
+    wheel = _wheel_libraries()
+    loader = _open_loader(wheel)
+    with _drivers(wheel):
+        count = c.c_uint32(0)
+        status = loader.clGetPlatformIDs(c.c_uint32(0), None, c.byref(count))
+    if status != 0 or count.value == 0:
+        raise ToolchainError("there is no OpenCL platform on this machine", hint=_NO_DEVICE_HINT)
+    return loader
+
+
+def _open_loader(wheel: Sequence[Path]) -> c.CDLL:
+    system = {"win32": "OpenCL.dll", "darwin": "/System/Library/Frameworks/OpenCL.framework/OpenCL"}.get(sys.platform, "libOpenCL.so.1")
+    for candidate in [system, *(str(path) for path in wheel if path.name.startswith("libOpenCL"))]:
+        try:
+            return c.CDLL(candidate, mode=c.RTLD_GLOBAL)
+        except OSError:
+            continue
+    raise ToolchainError("there is no OpenCL loader (libOpenCL) on this machine", hint=_NO_DEVICE_HINT)
+
+
+def _wheel_libraries() -> list[Path]:
+    """The libraries in pyopencl's wheel, which is not imported for that."""
+    found = importlib.util.find_spec("pyopencl")
+    if found is None or found.origin is None:
+        return []
+    package = Path(found.origin).parent
+    return sorted(path for folder in (package / ".libs", package.parent / "pyopencl.libs") for path in folder.glob("lib*.so*"))
+
+
+@contextmanager
+def _drivers(wheel: Sequence[Path]) -> Iterator[None]:
+    """Points a loader that has not looked yet at the wheel's PoCL, where neither the user nor the system names a driver.
+
+    Debian's loader takes a library in OCL_ICD_VENDORS; the one from Khronos takes it in OCL_ICD_FILENAMES.
+    """
+    variables = ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES")
+    pocl = next((path for path in wheel if path.name.startswith("libpocl")), None)
+    if pocl is None or any(name in os.environ for name in variables) or any(_SYSTEM_VENDORS.glob("*.icd")):
+        yield
+        return
+    os.environ.update(dict.fromkeys(variables, str(pocl)))
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+
+
+def _compiled(sources: list[Path], manifest: dict[str, Any]) -> Path:
+    try:
+        return shared_library(sources, manifest)
+    except ToolchainError as error:
+        if "cl.h" not in error.what:
+            raise
+        raise ToolchainError("the OpenCL headers are missing", "CL/cl.h", "install them (apt install opencl-c-headers)") from error
+
+
+def _caller(library: c.CDLL, name: str, context: c.Array[c.c_char]) -> Callable[..., None]:
+    """Calls a function of the model on `context`. Raises the TgcError that fits the status, with the runtime's message."""
+    library.tgc_cl_message.restype = c.c_char_p
+
+    def call(function: str, *arguments: object) -> None:
+        status = library[f"{name}_{function}"](context, *arguments)
+        if status != 0:
+            message = (library.tgc_cl_message(context) or b"").decode("utf-8", "replace")
+            raise _error(status, message or (STATUS[status] if 0 <= status < len(STATUS) else f"status {status}"), name)
+
+    return call
+
+
+def _error(status: int, message: str, name: str) -> TgcError:
+    match status:
+        case 2:
+            return ModelError(message, name, "compile the model again")
+        case 5:
+            return ToolchainError(message, name)
+        case _:
+            return TgcError(message, name)
