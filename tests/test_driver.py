@@ -78,6 +78,19 @@ def test_writing_keeps_what_else_is_there(model: onnx.ModelProto, tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", *artifact.files}
 
 
+def test_writing_replaces_an_earlier_artifact(model: onnx.ModelProto, tmp_path: Path) -> None:
+    tgc.compile(model, "c", tmp_path, dims={"N": 1}, name="first")
+    second = tgc.compile(model, "c", tmp_path, dims={"N": 1}, name="second")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == second.files
+
+
+def test_writing_spares_files_that_are_not_its_own(model: onnx.ModelProto, tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text("mine")
+    with pytest.raises(OptionError, match=r"holds CMakeLists[.]txt, which tgc did not make"):
+        tgc.compile(model, "c", tmp_path, dims={"N": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["CMakeLists.txt"]
+
+
 def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk: both fail a write half-way."""
     program = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from tgc.errors import OptionError
 from tgc.ir.graph import Graph
 from tgc.ir.program import Program
 from tgc.targets import Target
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,11 @@ class Artifact:
         return sum(len(content) for content in self.files.values())
 
     def write(self, folder: str | Path) -> Path:
-        """Writes every file into `folder`, or none of them.
+        """Makes `folder` hold these files, in place of an earlier artifact's; what else lies there is kept.
 
-        The files are first written to a temporary folder on the same disk, then moved into place, so that a full disk or an
-        interruption leaves no half-written file. Other files in `folder` stay. Raises OptionError where it cannot be written.
+        The files are first written whole to a temporary folder on the same disk, then moved into place, so that a full disk or an
+        interruption leaves no half-written file. Raises OptionError where `folder` is a file, cannot be written, or holds files
+        of these names that tgc did not make.
         """
         goal = Path(folder)
         try:
@@ -52,18 +56,34 @@ class Artifact:
 def _write(goal: Path, files: Mapping[str, bytes]) -> None:
     if goal.exists() and not goal.is_dir():
         raise OptionError("the output folder is a file", where=str(goal), hint="choose another folder with -o")
-    base = _existing(goal)
-    with tempfile.TemporaryDirectory(prefix=".tgc-", dir=base, ignore_cleanup_errors=True) as temporary:
+    earlier = _earlier(goal)
+    for name in files:
+        if name not in earlier and (goal / name).exists():
+            raise OptionError(f"holds {name}, which tgc did not make", where=str(goal), hint="choose another folder with -o")
+    # In place rather than by renaming the folder: it may be a mount point, or where the user's shell is.
+    with tempfile.TemporaryDirectory(prefix=".tgc-", dir=_existing(goal), ignore_cleanup_errors=True) as temporary:
         staged = Path(temporary) / "files"
         staged.mkdir()
         for name, content in files.items():
             (staged / name).write_bytes(content)
         if goal.exists():
-            for name in files:
+            for name in sorted(files, key=lambda name: name == MANIFEST):  # last, for it vouches for the others
                 os.replace(staged / name, goal / name)
         else:
             goal.parent.mkdir(parents=True, exist_ok=True)
             staged.rename(goal)
+    for name in sorted(earlier - set(files)):
+        (goal / name).unlink(missing_ok=True)
+
+
+def _earlier(folder: Path) -> frozenset[str]:
+    """The names of the files of the artifact that is in `folder`; none where there is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        names = {str(name) for name in manifest["files"]} if "tgc" in manifest else set[str]()
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
+    return frozenset({name for name in names if Path(name).name == name} | {MANIFEST}) if names else frozenset()
 
 
 def _existing(folder: Path) -> Path:

@@ -79,9 +79,9 @@ def resolve(target: str | Target) -> Target:
     chosen = targets.find(target) if isinstance(target, str) else target
     if chosen.cpu != "host":
         return chosen
-    from tgc.backends.llvm import resolve_host
+    from tgc.backends.llvm import host_target
 
-    return resolve_host(chosen)
+    return host_target(chosen)
 
 
 def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
