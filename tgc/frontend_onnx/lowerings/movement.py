@@ -88,8 +88,10 @@ def converted(b: LoweringBuilder, x: Node, dtype: DType) -> Node:
 def bit_cast(b: LoweringBuilder, x: Node, *, to: int) -> Node:
     """The same bits read as another type of the same width."""
     dtype = require_dtype(to, b.where)
-    if dtype.bits != x.dtype.bits or (BOOL in (dtype, x.dtype) and dtype != x.dtype):
+    if dtype.bits != x.dtype.bits:
         raise b.unsupported(f"the bits of {x.dtype} as {dtype}")
+    if BOOL in (dtype, x.dtype):
+        return converted(b, x, dtype)  # a bool is a byte that is 0 or 1
     return b.elementwise(lambda a: scalar.bitcast(a, dtype), x)
 
 
