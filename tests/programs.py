@@ -9,6 +9,7 @@ from tgc.ir.dtypes import BOOL, F16, F32, I8, I64, DType
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, apply, cast, index
 from tgc.ir.kernel import Alloc, For, If, Kernel, Parameter, Statement, Store, block
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.rewrite import walk
 
 I, J, K = Var("i"), Var("j"), Var("k")  # noqa: E741
 
@@ -162,17 +163,7 @@ def mixed() -> Program:
     return one_kernel("mixed", body, (m, x), (z, s))
 
 
-def pointwise(name: str, expr: Apply, sources: tuple[Buffer, ...], count: int, lanes: int) -> Program:
-    """y = expr, whose loads are at I, one at a time or in vectors."""
-    y = buffer("y", count, expr.dtype)
-    body: Statement = For(I, count, Store(y, I, expr))
-    if lanes > 1:
-        at = Ramp(scaled(I, lanes), 1, lanes)
-        body = For(I, count // lanes, Store(y, at, vectorized(expr, at, lanes)))
-    return one_kernel(name, body, sources, (y,))
-
-
-def vectorized(expr: Expr, at: Ramp, lanes: int) -> Expr:
+def vectorized(expr: Expr, at: Expr, lanes: int) -> Expr:
     """The scalar expression on a vector of its loads."""
     match expr:
         case Load(source, _):
@@ -183,3 +174,23 @@ def vectorized(expr: Expr, at: Ramp, lanes: int) -> Expr:
             return splat(expr, lanes)
         case _:
             raise TypeError(expr)
+
+
+def many(name: str, cases: dict[str, Expr], lanes: int, count: int) -> Program:
+    """A program with one kernel and one output a case: each an expression of loads at I, computed `lanes` at a time."""
+    sources = {load.buffer.name: load.buffer for load in walk(*cases.values()) if isinstance(load, Load)}
+    at: Expr = I if lanes == 1 else Ramp(scaled(I, lanes), 1, lanes)
+    kernels, calls, storages, outputs = [], [], [], []
+    for b in sources.values():
+        storages.append(Storage(b.name, "input", b.dtype, b.size, 0, (b.size,)))
+    for case, expr in cases.items():
+        y = buffer(f"y_{case}", count, expr.dtype)
+        reads = {load.buffer.name: load.buffer for load in walk(expr) if isinstance(load, Load)}
+        value = expr if lanes == 1 else vectorized(expr, at, lanes)
+        parameters = (*(Parameter(b, "read") for b in reads.values()), Parameter(y, "write"))
+        kernels.append(Kernel(case, parameters, For(I, count // lanes, Store(y, at, value))))
+        calls.append(Call(case, tuple(Argument(p.buffer.name) for p in parameters)))
+        storages.append(Storage(y.name, "output", y.dtype, count, 0, (count,)))
+        outputs.append(Tensor(case, y.dtype, (count,), y.name))
+    inputs = tuple(Tensor(b.name, b.dtype, (b.size,), b.name) for b in sources.values())
+    return Program(name, inputs, tuple(outputs), tuple(kernels), tuple(calls), tuple(storages), np.zeros(0, np.uint8), 0)
