@@ -100,7 +100,7 @@ EMPTY = Input("e", F32, (0,))
         (Concat((), 0), "no sources"),
         (Concat((X, WIDE), 0), "beside"),
         (Constant(np.zeros((2, 2))), "read-only"),
-        (Input("unlisted", F32, ()), "not listed"),
+        (Input("unlisted", F32, ()), "is not listed"),
         (Map(ONE, (), (-1,)), "shape"),
     ],
 )  # fmt: skip

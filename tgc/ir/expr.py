@@ -115,6 +115,9 @@ class Load:
     def __hash__(self) -> int:
         return self.key
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Load) and self.key == other.key and _alike(self, other))
+
     @property
     def dtype(self) -> DType:
         return self.buffer.dtype
@@ -140,6 +143,9 @@ class Apply:
 
     def __hash__(self) -> int:
         return self.key
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Apply) and self.key == other.key and _alike(self, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,37 @@ class Broadcast:
 
 
 Expr = Lit | Var | Arg | Coordinate | Load | Apply | Ramp | Broadcast
+
+
+def _alike(a: Expr, b: Expr) -> bool:
+    """Whether two expressions are equal. Each pair of parts is looked at once, since walking a shared graph as a tree takes forever."""
+    seen: set[tuple[int, int]] = set()
+    stack = [(a, b)]
+    while stack:
+        x, y = stack.pop()
+        if x is y or (id(x), id(y)) in seen:
+            continue
+        seen.add((id(x), id(y)))
+        if not _same_head(x, y):
+            return False
+        stack.extend(zip(children(x), children(y), strict=True))
+    return True
+
+
+def _same_head(x: Expr, y: Expr) -> bool:
+    """Whether two expressions are equal but for their children, of which they have as many."""
+    match x, y:
+        case Apply(), Apply():
+            return x.key == y.key and x.op.name == y.op.name and x.dtype == y.dtype and len(x.args) == len(y.args)
+        case Load(), Load():
+            return x.key == y.key and x.buffer == y.buffer
+        case Ramp(), Ramp():
+            return x.stride == y.stride and x.lanes == y.lanes
+        case Broadcast(), Broadcast():
+            return x.lanes == y.lanes
+        case (Lit() | Var() | Arg() | Coordinate()), _:
+            return x == y
+    return False
 
 
 def result_type(op: Op, args: tuple[Expr, ...]) -> DType:

@@ -27,7 +27,7 @@ def verify_expression(root: Expr) -> None:
     - BITCAST keeps the width;
     - the operands of an operation have the same number of lanes; vectors have a power of two of them, at least 2;
     - Ramp and Broadcast are made of scalars, a Ramp of an INDEX;
-    - a Lit's value is of its type and in range;
+    - a Lit's value is a Python bool, int or float (not a numpy one) that fits its type;
     - a buffer is indexed by INDEX, a loop variable is an INDEX.
     """
     for expr in walk(root):
@@ -56,11 +56,11 @@ def _verify_lanes(lanes: int) -> None:
 
 def _fits(value: int | float | bool, dtype: DType) -> bool:
     if dtype.kind == "bool":
-        return isinstance(value, bool)
+        return type(value) is bool
     if dtype.is_float:
-        return isinstance(value, int | float)
+        return type(value) in (int, float)
     lowest = 0 if dtype.kind == "uint" else -(1 << (dtype.bits - 1))
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < lowest + (1 << dtype.bits)
+    return type(value) is int and lowest <= value < lowest + (1 << dtype.bits)
 
 
 def _verify_apply(expr: Apply) -> None:

@@ -51,7 +51,8 @@ def verify_graph(graph: Graph) -> None:
     _verify_names([name for name, _ in graph.outputs], "outputs")
     for node in graph.nodes():
         try:
-            _verify_node(node, graph)
+            verify_node(node)
+            require(not isinstance(node, Input) or any(node is listed for listed in graph.inputs), "it is not listed")
         except InvalidIrError as error:
             place = f"{type(node).__name__}{f' of {node.origin}' if node.origin else ''}"
             raise InvalidIrError(f"graph {graph.name}: {place}: {error}") from error
@@ -62,10 +63,11 @@ def _verify_names(names: list[str], what: str) -> None:
         require(names.count(name) == 1, f"two {what} are called {name!r}")
 
 
-def _verify_node(node: Node, graph: Graph) -> None:
+def verify_node(node: Node) -> None:
+    """What `verify_graph` asks of each node, taking its sources to be valid. Raises InvalidIrError."""
     match node:  # before its shape is asked for, which may follow from what is checked here
-        case Input(name):
-            require(any(node is listed for listed in graph.inputs), f"input {name!r} is not listed")
+        case Input():
+            pass
         case Constant(data):
             require(data.flags.c_contiguous and not data.flags.writeable, "an array that is not contiguous and read-only")
         case Map():

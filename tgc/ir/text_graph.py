@@ -1,0 +1,124 @@
+"""The text form of graphs: one node a line, its type first.
+
+    graph mlp
+    %0: f32[1, 784] = input "image"
+    %1: f32[784, 10] = constant sha256="5f1e0c0de4bd9a31" name="fc.weight"
+    %2: f32[1, 784, 10] = expand(%3)                                   (reshape and gather alike: the type says the rest)
+    %3: f32[1, 784, 10] = map(%2, %1) { a0 * a1 } from="MatMul_3"
+    %4: f32[1, 1, 10] = reduce(%3) op=ADD axes=[1]
+    %5: f32[1, 10] = permute(%4) order=[1, 0]
+    %6: f32[1, 5] = slice(%5) starts=[0, 0] steps=[1, 2]
+    %7: f32[1, 7] = pad(%6) low=[0, 1] high=[0, 1] value=0.0
+    %8: f32[1, 5, 3] = window(%7) axis=1 size=3 stride=1 dilation=1
+    %9: f32[2, 5, 3] = concat(%8, %8) axis=0
+    output "scores" = %9
+
+`from` is the node's origin. A constant of up to 16 elements is written out, `constant [1.0, 2.0]`, in row-major order. Of a
+larger one the text has the beginning of its digest, and `parse_graph` takes its values from a table: `constants_of(graph)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tgc.ir.dtypes import DType
+from tgc.ir.graph import (
+    Concat,
+    Constant,
+    Expand,
+    Gather,
+    Graph,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Slice,
+    Window,
+    sources,
+)
+from tgc.ir.text_expression import abbreviated, write_literal
+from tgc.ir.text_tokens import quote, write_integers
+
+Array = npt.NDArray[np.generic]
+Scalar = int | float | bool
+
+INLINE_ELEMENTS = 16
+_DIGITS = 16
+
+
+def print_graph(graph: Graph) -> str:
+    """The text form of `graph`, inputs first, sources before users."""
+    names: dict[Node, str] = {}
+    lines = [f"graph {quote(graph.name)}"]
+    for node in graph.nodes():
+        lines.append(f"%{len(names)}: {node.dtype}{write_integers(node.shape)} = {_write_node(node, names)}{_write_origin(node)}")
+        names[node] = f"%{len(names)}"
+    lines += [f"output {quote(name)} = {names[node]}" for name, node in graph.outputs]
+    return "\n".join(lines) + "\n"
+
+
+def constants_of(graph: Graph) -> dict[str, Array]:
+    """The values of the constants that the text form of `graph` does not hold, by what it holds instead."""
+    found = [node for node in graph.nodes() if isinstance(node, Constant)]
+    return {node.digest[:_DIGITS]: node.data for node in found if _write_values(node) is None}
+
+
+def _write_origin(node: Node) -> str:
+    return f" from={quote(node.origin)}" if node.origin else ""
+
+
+def _write_node(node: Node, names: Mapping[Node, str]) -> str:
+    args = ", ".join(names[source] for source in sources(node))
+    call = f"{type(node).__name__.lower()}({args})"
+    match node:
+        case Input(name):
+            return f"input {quote(name)}"
+        case Constant():
+            values = _write_values(node)
+            name = f" name={quote(node.name)}" if node.name else ""
+            return f'constant sha256="{node.digest[:_DIGITS]}"{name}' if values is None else f"constant {values}{name}"
+        case Map(expr):
+            lines, write = abbreviated(expr)
+            if not lines:
+                return f"{call} {{ {write(expr)} }}"
+            return "\n  ".join([f"{call} {{", *lines, write(expr)]) + "\n}"
+        case Reduce(op, _, axes):
+            return f"{call} op={op} axes={write_integers(axes)}"
+        case Permute(_, order):
+            return f"{call} order={write_integers(order)}"
+        case Slice(_, starts, steps):
+            return f"{call} starts={write_integers(starts)} steps={write_integers(steps)}"
+        case Pad(_, low, high, value):
+            return f"{call} low={write_integers(low)} high={write_integers(high)} value={write_literal(value)}"
+        case Window(_, axis, size, stride, dilation):
+            return f"{call} axis={axis} size={size} stride={stride} dilation={dilation}"
+        case Concat(_, axis):
+            return f"{call} axis={axis}"
+        case Reshape() | Expand() | Gather():
+            return call
+
+
+def _write_values(node: Constant) -> str | None:
+    """The elements, or None where there are too many, or one (a NaN with a payload) that its text does not give back."""
+    if node.data.size > INLINE_ELEMENTS:
+        return None
+    texts = [str(value).lower() if node.dtype.kind == "bool" else str(value) for value in node.data.reshape(-1)]
+    read = array_of([_value_of(text) for text in texts], node.dtype, node.shape)
+    return f"[{', '.join(texts)}]" if read.tobytes() == node.data.tobytes() else None
+
+
+def _value_of(text: str) -> Scalar:
+    return text == "true" if text in ("true", "false") else int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def array_of(values: list[Scalar], dtype: DType, shape: tuple[int, ...]) -> Array:
+    """A constant's array out of the elements that the text holds. Raises ValueError or OverflowError where they do not fit."""
+    array = np.array(values, dtype=dtype.numpy).reshape(shape)
+    array.flags.writeable = False
+    return array

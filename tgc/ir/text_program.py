@@ -1,0 +1,41 @@
+"""The text of a program, for people and for golden tests: tensors, memory, calls, kernels. It is not read back."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.text_kernel import print_kernel
+from tgc.ir.text_tokens import quote, write_integers
+
+
+def print_program(program: Program) -> str:
+    """The text of `program`; equal programs have equal texts, the values of weights included through their hash."""
+    weights = hashlib.sha256(program.weights.tobytes()).hexdigest()[:16]
+    lines = [f"program {program.name}"]
+    lines += [_tensor("input", tensor) for tensor in program.inputs]
+    lines += [_tensor("output", tensor) for tensor in program.outputs]
+    lines.append(f'weights {program.weights.size} bytes sha256="{weights}"')
+    lines.append(f"arena {program.arena_bytes} bytes, alignment {program.alignment}")
+    lines += [_storage(storage) for storage in program.storages]
+    lines += [_call(call) for call in program.calls]
+    return "\n".join([*lines, "", *(print_kernel(kernel) for kernel in program.kernels)])
+
+
+def _tensor(role: str, tensor: Tensor) -> str:
+    return f"{role} {quote(tensor.name)}: {tensor.dtype}{write_integers(tensor.shape)} = {tensor.storage}"
+
+
+def _storage(storage: Storage) -> str:
+    place = f" at {storage.offset}" if storage.role in ("weight", "arena") else ""
+    shape = f"{storage.layout} {write_integers(storage.shape)}"
+    return f"storage {storage.name}: {storage.dtype}[{storage.size}] {storage.role}{place} # {shape}"
+
+
+def _call(call: Call) -> str:
+    origins = f" from [{', '.join(map(quote, call.origins))}]" if call.origins else ""
+    return f"call {call.kernel}({', '.join(map(_argument, call.arguments))}){origins}"
+
+
+def _argument(argument: Argument) -> str:
+    return f"{argument.storage} + {argument.start}" if argument.start else argument.storage
