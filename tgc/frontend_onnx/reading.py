@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 import onnx.parser
 from google.protobuf import json_format, text_format
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 
 from tgc.errors import ModelError, UnsupportedError
 
@@ -41,6 +42,7 @@ def require_model(model: onnx.ModelProto, where: str) -> None:
 
     A foreign file often decodes as a message whose fields are all unknown or missing.
     """
+    _require_text(model, where)
     if model.ir_version == 0 or not model.HasField("graph") or not model.graph.output:
         raise ModelError("is not an ONNX model: it has no version, no graph or no outputs", where, "download or export it again")
     if not model.opset_import:
@@ -50,3 +52,18 @@ def require_model(model: onnx.ModelProto, where: str) -> None:
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
             hint = "update the onnx package, or export to an older opset"
             raise UnsupportedError(f"opset {entry.version}: the onnx package here knows 1 to {newest}", where, hint)
+
+
+def _require_text(model: Message, where: str) -> None:
+    """Raises ModelError where a name in `model` is not UTF-8: the protobuf reader does not look, and whoever reads it later fails."""
+    pending = [model]
+    try:
+        while pending:
+            for field, value in pending.pop().ListFields():
+                many = field.is_repeated if hasattr(field, "is_repeated") else field.label == FieldDescriptor.LABEL_REPEATED
+                if field.type == FieldDescriptor.TYPE_MESSAGE:
+                    pending.extend(value if many else [value])
+                elif field.type == FieldDescriptor.TYPE_STRING and any(isinstance(text, bytes) for text in (value if many else [value])):
+                    raise ModelError(f"field {field.name!r} is not UTF-8 text", where, "download or export it again")
+    except UnicodeDecodeError as error:
+        raise ModelError("a name in it is not UTF-8 text", where, "download or export it again") from error
