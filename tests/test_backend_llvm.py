@@ -27,6 +27,7 @@ from llvm_programs import (
     samples,
     softmax_like,
 )  # fmt: skip
+from programs import matmul, mixed, padded, stateful, two_kernels
 
 from tgc.backends.llvm import emit, emit_ir
 from tgc.backends.llvm.codegen import assembly, compile_module
@@ -219,6 +220,14 @@ def test_a_scalar_chooses_between_vectors() -> None:
 def test_kernels_in_order_through_arena_and_weights() -> None:
     program = softmax_like()
     agree(program, {"in put": np.linspace(-2, 3, 60, dtype=np.float32).reshape(3, 20)})
+
+
+@pytest.mark.parametrize("program", [matmul(), padded(), padded(lanes=8), two_kernels(), stateful(), mixed()], ids=lambda p: p.name)
+def test_hand_written_programs(program: Program) -> None:
+    inputs = {t.name: samples(t.dtype, int(np.prod(t.shape)), n).reshape(t.shape) for n, t in enumerate(program.inputs)}
+    wanted, got = run_program(program, inputs), run_native(program, inputs)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name].astype(np.float64), value.astype(np.float64), rtol=1e-5, atol=1e-4)
 
 
 def test_run_refuses_null_and_misaligned_pointers() -> None:

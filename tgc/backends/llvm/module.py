@@ -163,8 +163,8 @@ def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     digest = _bytes_text(np.frombuffer(weights_sha256(program), np.uint8))
     fields = [
         "ptr @tgc.name", "ptr @tgc.inputs", "ptr @tgc.outputs", f"ptr {embedded}", f"i64 {weights.size}", f"i64 {program.arena_bytes}",
-        f"ptr @{name}_run_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}", f"i32 {len(program.outputs)}",
-        f"i32 {program.alignment}",
+        f"ptr @{name}_run_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}",
+        f"i32 {len(program.outputs)}", f"i32 {program.alignment}",
     ]  # fmt: skip
     return [*parts, f"@{name}_model = constant {_MODEL} {{ {', '.join(fields)} }}, align 8", ""]
 

@@ -43,7 +43,7 @@ def _elf(data: bytes) -> list[str]:
     return names
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def leb128(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128 number and where it ends."""
     value = shift = 0
     while True:
@@ -59,7 +59,7 @@ def _wasm(data: bytes) -> list[str]:
     at = 8
     while at < len(data):
         kind = data[at]
-        size, start = _number(data, at + 1)
+        size, start = leb128(data, at + 1)
         if kind == _WASM_IMPORTS:
             return _wasm_imports(data, start)
         at = start + size
@@ -67,12 +67,12 @@ def _wasm(data: bytes) -> list[str]:
 
 
 def _wasm_imports(data: bytes, at: int) -> list[str]:
-    count, at = _number(data, at)
+    count, at = leb128(data, at)
     names: list[str] = []
     for _ in range(count):
-        length, at = _number(data, at)
+        length, at = leb128(data, at)
         at += length
-        length, at = _number(data, at)
+        length, at = leb128(data, at)
         name, at = data[at : at + length].decode(), at + length
         kind = data[at]
         if kind == _WASM_FUNCTION_IMPORT:
@@ -85,13 +85,13 @@ def _skip_import(data: bytes, at: int, kind: int) -> int:
     """Past the description of a function, table, memory, global or tag."""
     match kind:
         case 0:
-            return _number(data, at)[1]
+            return leb128(data, at)[1]
         case 3:
             return at + 2
         case 4:
-            return _number(data, at + 1)[1]
+            return leb128(data, at + 1)[1]
         case _:
             at = at + 1 if kind == 1 else at
-            flags, at = _number(data, at)
-            at = _number(data, at)[1]
-            return _number(data, at)[1] if flags & 1 else at
+            flags, at = leb128(data, at)
+            at = leb128(data, at)[1]
+            return leb128(data, at)[1] if flags & 1 else at
