@@ -1,7 +1,8 @@
 """The graph: a model as maps, reductions and views over immutable tensors.
 
 Nodes are immutable and compared by identity; `GraphBuilder` interns them, so equal computations are one node. Every node
-has a type (`dtype`, `shape`) and `origin`, the ONNX node that it came from ("" for what the compiler made).
+has a type (`dtype` and `shape`, kept once computed, for graphs are deep) and `origin`, the ONNX node that it came from ("" for
+what the compiler made).
 A view is a rule `output index -> input index (+ guard)`; `tgc.ir.views` holds those rules.
 """
 
@@ -40,11 +41,11 @@ class Constant:
     name: str = ""
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return from_numpy(self.data.dtype)
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         return tuple(self.data.shape)
 
@@ -64,7 +65,7 @@ class Map:
     shape: Shape
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.expr.dtype
 
@@ -78,11 +79,11 @@ class Reduce:
     axes: tuple[int, ...]
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         return tuple(1 if axis in self.axes else size for axis, size in enumerate(self.source.shape))
 
@@ -95,7 +96,7 @@ class Reshape:
     shape: Shape
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
@@ -108,11 +109,11 @@ class Permute:
     order: tuple[int, ...]
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         return tuple(self.source.shape[axis] for axis in self.order)
 
@@ -125,7 +126,7 @@ class Expand:
     shape: Shape
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
@@ -140,7 +141,7 @@ class Slice:
     shape: Shape
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
@@ -155,11 +156,11 @@ class Pad:
     value: Lit
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         return tuple(a + size + b for a, size, b in zip(self.low, self.source.shape, self.high, strict=True))
 
@@ -175,11 +176,11 @@ class Window:
     dilation: int
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         reach = (self.size - 1) * self.dilation + 1
         count = (self.source.shape[self.axis] - reach) // self.stride + 1
@@ -198,7 +199,7 @@ class Gather:
     shape: Shape
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.source.dtype
 
@@ -211,11 +212,11 @@ class Concat:
     axis: int
     origin: str = ""
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         return self.sources[0].dtype
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         first = self.sources[0].shape
         return (*first[: self.axis], sum(s.shape[self.axis] for s in self.sources), *first[self.axis + 1 :])
