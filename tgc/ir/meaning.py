@@ -2,7 +2,7 @@
 
 Floats follow IEEE 754 in their own type, without traps. Integers wrap.
 CAST: to bool is `value != 0` (a NaN is true). Float to integer drops the fraction; a value that then does not fit is outside
-what the IR defines, and here it is taken modulo 2**bits up to a magnitude of 2**63, and NaN gives 0, so that a run can
+what the IR defines, and here it is taken modulo `2**bits` up to a magnitude of `2**63`, and NaN gives 0, so that a run can
 be repeated. Integer to integer wraps; to float rounds to the nearest.
 BITCAST reads the same bits in another type of the same width.
 """

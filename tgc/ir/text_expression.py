@@ -9,7 +9,9 @@
     i8(a)          CAST to i8; the name of any type
     bitcast(u32, a)
     ramp(base, stride, lanes), broadcast(a, lanes)
-    $0             what an earlier `$0 = ...` stands for. It is an abbreviation only: shared subexpressions are written once.
+    $0             what `$0 = ...` before it stands for
+
+The last is an abbreviation and no more: a long subexpression that occurs twice is written once.
 """
 
 from __future__ import annotations

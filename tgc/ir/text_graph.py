@@ -1,20 +1,27 @@
 """The text form of graphs: one node a line, its type first.
 
-    graph mlp
-    %0: f32[1, 784] = input "image"
-    %1: f32[784, 10] = constant sha256="5f1e0c0de4bd9a31" name="fc.weight"
-    %2: f32[1, 784, 10] = expand(%3)                                   (reshape and gather alike: the type says the rest)
-    %3: f32[1, 784, 10] = map(%2, %1) { a0 * a1 } from="MatMul_3"
-    %4: f32[1, 1, 10] = reduce(%3) op=ADD axes=[1]
-    %5: f32[1, 10] = permute(%4) order=[1, 0]
-    %6: f32[1, 5] = slice(%5) starts=[0, 0] steps=[1, 2]
-    %7: f32[1, 7] = pad(%6) low=[0, 1] high=[0, 1] value=0.0
-    %8: f32[1, 5, 3] = window(%7) axis=1 size=3 stride=1 dilation=1
-    %9: f32[2, 5, 3] = concat(%8, %8) axis=0
-    output "scores" = %9
+    graph "example"
+    %0: f32[1, 4] = input "image"
+    %1: f32[4, 5] = constant sha256="5f1e0c0de4bd9a31" name="fc.weight"
+    %2: f32[1, 4, 1] = reshape(%0)
+    %3: f32[1, 4, 5] = expand(%2)
+    %4: f32[1, 4, 5] = reshape(%1)
+    %5: f32[1, 4, 5] = map(%3, %4) { a0 * a1 } from="MatMul_3"
+    %6: f32[1, 1, 5] = reduce(%5) op=ADD axes=[1] from="MatMul_3"
+    %7: f32[1, 5, 1] = permute(%6) order=[0, 2, 1]
+    %8: f32[1, 3, 1] = slice(%7) starts=[0, 0, 0] steps=[1, 2, 1]
+    %9: f32[1, 5, 1] = pad(%8) low=[0, 1, 0] high=[0, 1, 0] value=0.0
+    %10: f32[1, 3, 1, 3] = window(%9) axis=1 size=3 stride=1 dilation=1
+    %11: f32[2, 3, 1, 3] = concat(%10, %10) axis=0
+    %12: i64[2] = constant [0, 4]
+    %13: i64[2] = map() { i64(c0) }
+    %14: f32[2] = gather(%1, %13, %12)
+    output "windows" = %11
+    output "picked" = %14
 
-`from` is the node's origin. A constant of up to 16 elements is written out, `constant [1.0, 2.0]`, in row-major order. Of a
-larger one the text has the beginning of its digest, and `parse_graph` takes its values from a table: `constants_of(graph)`.
+A node's type is checked; where a reshape, expand, slice, map or gather needs a shape, it is this one. `from` is the node's
+origin. A constant of up to 16 elements is written out, in row-major order. Of a larger one the text has the beginning of its
+digest, and `parse_graph` takes its values from a table: `constants_of(graph)`.
 """
 
 from __future__ import annotations

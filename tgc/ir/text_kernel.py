@@ -10,11 +10,10 @@
         if i < 9 {
           y[i] = sum[0]
         }
-        barrier
       }
     }
 
-A loop's kind is left out where it is serial, a parameter's space where it is global. The body of a `for`, `if` or kernel with
+Besides these there is `barrier`. A loop's kind is left out where it is serial, a parameter's space where it is global. The body of a `for`, `if` or kernel with
 one statement is that statement, with any other number a Block; braces of their own are a Block.
 `$0 = ...` before a statement is an abbreviation that this statement uses.
 """
