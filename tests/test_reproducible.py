@@ -46,7 +46,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_same_bytes_everywhere(target: str, tmp_path: Path) -> None:
     results = []
     for number, seed in enumerate(("1", "2")):
-        home = tmp_path / f"folder{number}" * (number + 1)
+        home = tmp_path / ("folder" * (number + 1))
         home.mkdir(parents=True)
         onnx.save(convolutions(), home / "net.onnx")
         command = [sys.executable, "-m", "tgc", "compile", "net.onnx", "--target", target, "-o", f"out{number}"]
