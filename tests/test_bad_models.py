@@ -303,6 +303,20 @@ def test_value_needed_while_compiling() -> None:
     assert "hint" in text
 
 
+@pytest.mark.parametrize("shape", ["{1099511627776, 1099511627776}", "{-5, 2}"])
+def test_tensors_that_cannot_exist(shape: str) -> None:
+    made = model(f"g (float[2] x) => (float[A, B] y) {{ s = Constant<value = int64[2] {shape}> ()  y = ConstantOfShape(s) }}")
+    assert "ConstantOfShape_y" in fault(made, ModelError)
+    assert "cannot exist" in fault(model("g (float[1099511627776, 99] x) => (float[A, B] y) { y = Relu(x) }"), ModelError)
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\x80"])
+def test_names_that_are_not_text(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model("g (float[2] x) => (float[2] y) { y = Relu(x) }").SerializeToString().replace(b"Relu", b"Rel" + damage))
+    assert "not UTF-8" in fault(path, ModelError)
+
+
 # Dimensions.
 
 OPEN = "g (float[N, 3, H, 8] x, float[M, 2] z) => (float[N, 3, H, 8] y) { y = Relu(x) }"

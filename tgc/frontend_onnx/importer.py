@@ -24,7 +24,7 @@ from tgc.frontend_onnx.registry import Registry, normal_domain, standard_registr
 from tgc.frontend_onnx.structure import check, ordered_nodes, reads, require_unique
 from tgc.frontend_onnx.tensors import require_dtype
 from tgc.frontend_onnx.unsupported import Problem, Support, report
-from tgc.frontend_onnx.walk import Frame, Importer, Values, enter_initializers, lower_nodes
+from tgc.frontend_onnx.walk import Frame, Importer, Values, enter_initializers, lower_nodes, require_possible
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Graph, Input, Node, Shape
 
@@ -77,6 +77,8 @@ def _import(
         raise report(unsupported, where)
     check(model, nodes, where)
     sizes = pin([declared(value) for value in inputs], dims, shapes)
+    for name, shape in sizes.items():
+        require_possible(shape, f"input {name!r}")
     importer = Importer(folder, registry, functions, _declarations(graph))
     made = _inputs(importer, inputs, sizes)
     values: Values = dict(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
@@ -20,7 +21,7 @@ from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
 from tgc.frontend_onnx.tensors import tensor_array
 from tgc.frontend_onnx.unsupported import Problem, operator
 from tgc.ir.dtypes import DType
-from tgc.ir.graph import Node
+from tgc.ir.graph import Node, Shape
 
 Values = MutableMapping[str, "Node | None"]
 """What each name stands for; None for an optional input that a function's caller leaves out. A name that is missing though the
@@ -137,14 +138,25 @@ def _call_lowering(
         made = lowering.function(b, *arguments, **attributes)
     except TgcError as error:
         raise error if error.where else type(error)(error.what, b.where, error.hint) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise ModelError(f"its operands do not fit: {error}", b.where) from error
     results = made if isinstance(made, tuple) else (made,)
+    for result in results:
+        require_possible(result.shape, b.where)
     if any(node.output[len(results) :]):
         raise b.unsupported(f"output number {len(results) + 1}")
     folder = Folder(b.graph, importer.runtime)
     return [folder.small(result) for result in results]
 
+
+def require_possible(shape: Shape, where: str) -> None:
+    """Raises ModelError for a shape that no machine could hold, before anything downstream counts its elements."""
+    if min(shape, default=0) < 0 or prod(shape) > LARGEST:
+        raise ModelError(f"a tensor of shape {list(shape)} cannot exist", where)
+
+
+LARGEST = 1 << 40
+"""Elements of the largest tensor that can be meant."""
 
 IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
 """Hints of the oldest opsets about memory, which change no result."""

@@ -167,6 +167,8 @@ def _extents(
     rank = len(x.shape) - 2
     if any(len(v) != n for v, n in ((strides, rank), (dilations, rank), (pads or (0,) * 2 * rank, 2 * rank), (output_padding, rank))):
         raise b.invalid(f"strides {strides}, dilations {dilations}, pads {pads}, output_padding {output_padding} for {rank} axes")
+    if output_shape is not None and len(output_shape) < rank:
+        raise b.invalid(f"output_shape {output_shape} for {rank} axes")
     if auto_pad not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise b.invalid(f"auto_pad is {auto_pad!r}")
     full = [(x.shape[2 + d] - 1) * strides[d] + (w.shape[2 + d] - 1) * dilations[d] + 1 + output_padding[d] for d in range(rank)]

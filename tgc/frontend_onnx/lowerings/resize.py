@@ -127,6 +127,8 @@ def resized(b: LoweringBuilder, x: Node, axes: dict[int, Axis], how: Sampling, e
 
 
 def _along(b: LoweringBuilder, x: Node, axis: int, sampled: Taps, extrapolation: float) -> Node:
+    if x.shape[axis] == 0:
+        raise b.invalid(f"axis {axis} of shape {list(x.shape)} has no elements to resize")
     column = [-1 if d == axis else 1 for d in range(len(x.shape))]
     parts = []
     for tap in range(sampled.indices.shape[1]):
