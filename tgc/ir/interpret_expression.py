@@ -1,6 +1,7 @@
 """The meaning of a kernel's expressions: one element, or one small array of lanes, at a time.
 
-INDEX and bool scalars are Python ints and bools, other scalars numpy scalars, vectors numpy arrays of `lanes` elements.
+INDEX and bool scalars are Python ints and bools, other scalars numpy scalars, vectors numpy arrays of `lanes` elements, and a
+Ramp of stride 1 is a `range`.
 Every operand is evaluated, those of WHERE too: a load that a WHERE guards must be in range whatever the condition says.
 """
 
@@ -20,8 +21,8 @@ from tgc.ir.expr import Apply, Arg, Broadcast, Buffer, Coordinate, Expr, Lit, Lo
 from tgc.ir.rewrite import walk
 
 Array = npt.NDArray[np.generic]
-Value = int | np.generic | Array
-Place = int | npt.NDArray[np.int64]
+Value = int | range | np.generic | Array
+Place = int | range | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +34,29 @@ class Memory:
     written: npt.NDArray[np.bool_] | None
 
     def load(self, index: Place) -> Value:
-        self.check(index)
-        if self.written is not None and not np.all(self.written[index]):
+        where = self.place(index)
+        if self.written is not None and not np.all(self.written[where]):
             raise InvalidIrError(f"read of {self.buffer.name}[{index}] before anything is written there")
-        picked: Value = self.data[index]
+        picked: Value = self.data[where]
         return picked
 
     def store(self, index: Place, value: Value) -> None:
-        self.check(index)
-        self.data[index] = value
+        where = self.place(index)
+        self.data[where] = value
         if self.written is not None:
-            self.written[index] = True
+            self.written[where] = True
 
-    def check(self, index: Place) -> None:
-        """Raises InvalidIrError where an index is outside the buffer."""
-        lowest, highest = (index, index) if isinstance(index, int) else (int(np.min(index)), int(np.max(index)))
+    def place(self, index: Place) -> int | slice | npt.NDArray[np.int64]:
+        """The index as numpy takes it. Raises InvalidIrError where it is outside the buffer."""
+        if isinstance(index, int):
+            lowest, highest = index, index
+        elif isinstance(index, range):
+            lowest, highest = index.start, index.stop - 1
+        else:
+            lowest, highest = int(index.min()), int(index.max())
         if lowest < 0 or highest >= self.buffer.size:
             raise InvalidIrError(f"{self.buffer.name}[{index}] is outside its {self.buffer.size} elements")
+        return slice(lowest, highest + 1) if isinstance(index, range) else index
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,19 @@ def _step(expr: Expr, at: list[int]) -> Step:
         case Load(buffer):
             name = buffer.name
             return lambda values, frame: memory(name, frame).load(cast(Place, values[at[0]]))
+        case Ramp(Lit(first), 1, lanes):
+            whole = range(int(first), int(first) + lanes)
+            return lambda _values, _frame: whole
+        case Ramp(_, 1, lanes):
+            return lambda values, _frame: range(cast(int, values[at[0]]), cast(int, values[at[0]]) + lanes)
         case Ramp(_, stride, lanes):
             offsets = np.arange(lanes, dtype=INDEX.numpy) * stride
-            return lambda values, _frame: values[at[0]] + offsets
+            return lambda values, _frame: cast(int, values[at[0]]) + offsets
+        case Broadcast(Lit() as lit, lanes):
+            same = np.full(lanes, meaning.literal(lit))
+            return lambda _values, _frame: same
         case Broadcast(_, lanes):
-            return lambda values, _frame: np.repeat(np.asarray(values[at[0]], dtype=expr.dtype.numpy), lanes)
+            return lambda values, _frame: np.full(lanes, values[at[0]], expr.dtype.numpy)
         case Apply():
             return _apply(expr, at)
         case Arg() | Coordinate():
@@ -137,17 +152,21 @@ def _apply(expr: Apply, at: list[int]) -> Step:
     if expr.lanes == 1 and all(arg.dtype in (INDEX, BOOL) for arg in expr.args) and expr.op.name in _PYTHON:
         function = _PYTHON[expr.op.name]
         return lambda values, _frame: function(*(values[slot] for slot in at))
+    if expr.lanes == 1 and expr.op == ops.WHERE:
+        return lambda values, _frame: values[at[1]] if values[at[0]] else values[at[2]]
     dtypes = [arg.dtype.numpy for arg in expr.args]
 
-    def on_arrays(values: list[Value], _frame: Frame) -> Value:
+    def convert(values: list[Value], _frame: Frame) -> Value:
         arguments = [np.asarray(values[slot], dtype) for slot, dtype in zip(at, dtypes, strict=True)]
         return meaning.apply(expr.op, expr.dtype, arguments)[()]
 
-    def on_scalars(values: list[Value], _frame: Frame) -> Value:
-        return ops.NUMPY[expr.op.name](*(values[slot] for slot in at))
-
-    plain = expr.lanes == 1 and expr.op.name not in ("CAST", "BITCAST", "DIV", "WHERE")
-    return on_scalars if plain else on_arrays
+    if expr.op in (ops.CAST, ops.BITCAST) or any(arg.dtype in (INDEX, BOOL) for arg in expr.args):
+        return convert
+    plain = cast(Callable[..., Value], ops.NUMPY[expr.op.name])
+    if len(at) == 2:
+        first, second = at
+        return lambda values, _frame: plain(values[first], values[second])
+    return lambda values, _frame: plain(*(values[slot] for slot in at))
 
 
 def _quotient(a: int, b: int) -> int:
