@@ -25,12 +25,12 @@ Array = npt.NDArray[np.generic]
 def random_inputs(graph: Graph) -> dict[str, Array]:
     """Seeded inputs: normal numbers for floats, small ones that are not negative for integers."""
     random = np.random.default_rng(0)
-    return {
-        value.name: (
-            random.standard_normal(value.shape) if value.dtype.is_float else random.integers(0, 2 if value.dtype.kind == "bool" else 100, value.shape)
-        ).astype(value.dtype.numpy)
-        for value in graph.inputs
-    }  # fmt: skip
+    found: dict[str, Array] = {}
+    for value in graph.inputs:
+        small = 2 if value.dtype.kind == "bool" else 100
+        numbers = random.standard_normal(value.shape) if value.dtype.is_float else random.integers(0, small, value.shape)
+        found[value.name] = numbers.astype(value.dtype.numpy)
+    return found
 
 
 def worst_errors(path: Path, dims: Mapping[str, int]) -> dict[str, float]:
