@@ -90,7 +90,8 @@ class _Lowering:
             scope = _Scope((var, extent), scope)
         out = self._parameter(self.region.place, self.region.body.dtype, ("", "out"), self.region.body.shape)
         self._grow(out, offset)
-        value = self._value(self.region.body, at, scope, root=True)
+        computed = self.partition.places.get(self.region.body) in (None, self.region.place)
+        value = self._value(self.region.body, at, scope, root=computed)
         scope.statements.append(Store(out, ix.to_expr(offset), value))
         return self._finish(_close(scope))
 
@@ -324,6 +325,7 @@ def forward(view: Reshape | Permute, at: Vector) -> Vector:
 def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, Vector]]:
     """Every reduction, constant and placed node that `region` reads, with its index, from the body at `at` inward."""
     found: dict[tuple[Node, Vector], None] = {}
+    computed = region.body if partition.places.get(region.body) in (None, region.place) else None
     seen: set[tuple[int, Vector]] = set()
     stack: list[tuple[Node, Vector]] = [(region.body, at)]
     while stack:
@@ -331,7 +333,7 @@ def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, 
         if (id(node), index) in seen:
             continue
         seen.add((id(node), index))
-        if isinstance(node, (Input, Constant)) or (node in partition.places and node is not region.body):
+        if isinstance(node, (Input, Constant)) or (node in partition.places and node is not computed):
             found[node, index] = None
             continue
         match node:
