@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tgc.backends.c.scalars import definitions, names_for
+from tgc.backends.c.scalars import F16_HEAD, definitions, names_for
 from tgc.backends.c.vectors import Function, function_of, typedefs, vector_types
 from tgc.backends.cfamily.expressions import Use
 
@@ -30,7 +30,8 @@ def prelude(uses: Iterable[Use]) -> str:
     functions = tuple({function.name: function for function in map(function_of, (use for use in wanted if use.lanes > 1))}.values())
     both = [use for use in wanted if use.lanes == 1] + [need for function in functions for need in function.native_needs]
     scalars = definitions(names_for(both))
-    parts = list(scalars.values())
+    halves = any("f16" in (use.source, use.result) for use in wanted)
+    parts = [*([F16_HEAD] if halves else []), *scalars.values()]
     if functions:
         portable = definitions(names_for(need for function in functions for need in function.needs), scalars)
         types = vector_types(functions)
@@ -43,5 +44,5 @@ def prelude(uses: Iterable[Use]) -> str:
 
 def _definition(function: Function, body: str) -> str:
     if "\n" in body:
-        return f"TGC_INLINE {function.prototype} {{\n  {body}\n}}"
+        return f"TGC_INLINE {function.prototype} {{{'' if body.startswith(chr(10)) else chr(10) + '  '}{body}\n}}"
     return f"TGC_INLINE {function.prototype} {{ {body} }}"

@@ -26,20 +26,28 @@ _RULES: tuple[tuple[str, str], ...] = (
 _HALF = {
     "f32_from_f16": """\
 static inline float f32_from_f16(uint16_t h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h);
+#else
   /* Move exponent and fraction into place, then scale by 2^112: right for subnormals; infinity and NaN get theirs back. */
   const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7fff) << 13;
   const float value = f32_bits_u32(rest) * 5192296858534827628530496329220096.0f;
   return f32_bits_u32(sign | ((h & 0x7c00) == 0x7c00 ? rest | 0x7f800000u : u32_bits_f32(value)));
+#endif
 }
 """,
     "f16_from_f32": """\
 static inline uint16_t f16_from_f32(float x) {
+#if defined(__F16C__)
+  return (uint16_t)_cvtss_sh(x, 0);
+#else
   /* Rounds to nearest even: a float whose lowest fraction bit is the half's is added, which rounds as the hardware does. */
   const uint32_t bits = u32_bits_f32(x), sign = (bits >> 16) & 0x8000, size = bits & 0x7fffffffu;
   if (size > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
   if (size >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
   if (size < 0x38800000u) return (uint16_t)(sign | (u32_bits_f32(f32_bits_u32(size) + 0.5f) - 0x3f000000u));
   return (uint16_t)(sign | ((size - 0x38000000u + 0xfffu + ((size >> 13) & 1)) >> 13));
+#endif
 }
 """,
     "f32_from_bf16": """\
@@ -65,6 +73,13 @@ static inline float f32_odd_from_f64(double x) {
     "f16_from_f64": "static inline uint16_t f16_from_f64(double x) { return f16_from_f32(f32_odd_from_f64(x)); }\n",
     "bf16_from_f64": "static inline uint16_t bf16_from_f64(double x) { return bf16_from_f32(f32_odd_from_f64(x)); }\n",
 }
+
+
+F16_HEAD = """\
+#if defined(__F16C__)
+#include <immintrin.h> /* conversions between half and float are instructions */
+#endif
+"""
 
 
 def names_for(uses: Iterable[Use]) -> tuple[str, ...]:

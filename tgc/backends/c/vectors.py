@@ -46,6 +46,21 @@ _NATIVE = {
     "CAST.f32.bf16": "const {W} u = ({W})a;\n"
                      "  const {W} near = (u + 0x7fffu + (u >> 16 & 1u)) >> 16, nan = (u >> 16 & 0x8000u) | 0x7fc0u;\n"
                      "  const {W} m = ({W})(a != a);\n  return __builtin_convertvector((m & nan) | (~m & near), {T});",
+    "CAST.f16.f32": "const {U} wide = __builtin_convertvector(a, {U}), rest = (wide & 0x7fffu) << 13;\n"
+                    "  const {T} value = ({T})rest * 5192296858534827628530496329220096.0f; /* 2^112 */\n"
+                    "  const {U} m = ({U})(rest >= 0x0f800000u);\n  return ({T})((wide & 0x8000u) << 16 | ({U})value | (m & 0x7f800000u));",
+    "CAST.f32.f16": "const {W} u = ({W})a, size = u & 0x7fffffffu;\n  const {W} tiny = ({W})(({S})size + 0.5f) - 0x3f000000u;\n"
+                    "  const {W} normal = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;\n"
+                    "  const {W} small = ({W})(size < 0x38800000u), large = ({W})(size >= 0x477ff000u), nan = ({W})(size > 0x7f800000u);\n"
+                    "  const {W} finite = (small & tiny) | (~small & normal);\n"
+                    "  const {W} half = (large & 0x7c00u) | (nan & 0x200u) | (~large & finite);\n"
+                    "  return __builtin_convertvector((u >> 16 & 0x8000u) | half, {T});",
+}  # fmt: skip
+
+# Where the machine has an instruction, behind the macro that says so, for 8 lanes.
+_HARDWARE = {
+    "CAST.f16.f32": ("__F16C__", "return ({T})_mm256_cvtph_ps((__m128i)a);"),
+    "CAST.f32.f16": ("__F16C__", "return ({T})_mm256_cvtps_ph((__m256)a, 0);"),
 }  # fmt: skip
 
 # What is written for one lane where it is not a scalar spelling of the operation.
@@ -81,6 +96,9 @@ def function_of(use: Use) -> Function:
     prototype = f"{returned} {name}({_PARAMETERS[use.key].format(**fields)})"
     native = _native(use.key, source, result)
     plain = Use(use.key, source.name, result.name, 1)
+    hardware = _HARDWARE.get(f"{use.key}.{source.name}.{result.name}") if use.lanes == 8 else None
+    if native and hardware:
+        native = f"\n#ifdef {hardware[0]}\n  {hardware[1]}\n#else\n  {native}\n#endif"
     needs = (plain,) if use.key not in _LANES and use.key not in _STORES else ()
     return Function(
         name, prototype, native.format(**fields) if native else _lanewise(plain, use.lanes, returned, True),
@@ -98,8 +116,7 @@ def _native(key: str, source: DType, result: DType) -> str | None:
     if key == "CAST":
         if result.kind == "bool":
             return "return {test}a != 0{end};" if source.bits >= 32 or source.is_integer else None
-        halves = {source.name, result.name} & {"f16", "bf16"}
-        if halves:
+        if {source.name, result.name} & {"f16", "bf16"}:
             return _NATIVE.get(f"CAST.{source.name}.{result.name}")
     if key == "DIV" and not result.is_float:
         return None
