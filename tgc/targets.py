@@ -61,7 +61,7 @@ WASM32 = Target(
     "wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32
 )  # fmt: skip
 C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16)
-OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=64, lanes=64, pointer_bits=32)
+OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32)
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host")
 
 TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL)
