@@ -99,7 +99,7 @@ def _scalar_index(step: Step, expr: Expr) -> Step:
 
     def scalar(values: list[Value], frame: Frame) -> Value:
         answer = step(values, frame)
-        return answer if isinstance(answer, int) else answer.item()
+        return answer.item() if isinstance(answer, np.generic | np.ndarray) else answer
 
     return scalar
 
