@@ -129,7 +129,7 @@ def fits(bits: int) -> list[Fit]:
     ]  # fmt: skip
     if single:
         rows += [
-            Fit("TANH", "tanh(x) / x, t = x^2, |x| <= 9.01", odd(mp.tanh), TINY, 81.2, 6, 3, weight=relative_to(mp.tanh, 1)),
+            Fit("TANH", "(tanh(x) - x) / x^3, t = x^2, |x| <= 0.625", cubic(mp.tanh), TINY, 0.390625, 4, weight=relative_to(mp.tanh, 3)),
             Fit("ERF", "erf(x) / x, t = x^2, |x| <= 3.92", odd(mp.erf), TINY, 15.4, 5, 5, weight=relative_to(mp.erf, 1)),
         ]
     else:
@@ -181,7 +181,7 @@ def emit_constants() -> None:
     for name, meaning, bits in rows:
         print(f"\n# pi as a sum, {meaning}\n{name} = (" + ", ".join(repr(float(part)) for part in parts(mp.pi, bits)) + ")")
     print(f'\n# ln 2 to 40 digits\nLN_2 = "{mp.nstr(mp.log(2), 40)}"')
-    print("\n# where the rational functions reach 1\nTANH_LIMIT_F32 = 9.01\nERF_LIMIT_F32 = 3.92")
+    print("\n# where the rational function reaches 1\nERF_LIMIT_F32 = 3.92")
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def grid(dtype: npt.DTypeLike, low: float, high: float, count: int = 20000) -> A
         [0.0, -0.0, 1, -1, 0.5, -0.5, 2, info.tiny, info.smallest_subnormal, info.max, info.eps, 1 + info.eps, 1 - info.epsneg], kind
     )
     even = np.linspace(max(low, -12.0) if np.isinf(low) else low, min(high, 12.0) if np.isinf(high) else high, count).astype(kind)
-    middle = np.linspace(-12, 12, count).astype(kind)
+    middle = np.linspace(-12, 12, 8 * count if kind.itemsize == 4 else count).astype(kind)
     near_one = (1 + random.uniform(-0.01, 0.01, count)).astype(kind)
     small = random.uniform(-1, 1, count).astype(kind)
     points = np.concatenate([magnitudes, -magnitudes, raw, special, -special, even, middle, near_one, small])

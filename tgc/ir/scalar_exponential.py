@@ -212,22 +212,15 @@ def cosh(x: Expr) -> Expr:
 
 @in_f32
 def tanh(x: Expr) -> Expr:
-    """Hyperbolic tangent. f32: 16 operations, one of them DIV; no EXP2."""
+    """Hyperbolic tangent."""
+    # |x| < 0.625:  x + x^3 P(x^2), on f64 P / Q;  else 1 - 2 / (e^2x + 1)
+    square = mul(float_only(x, "tanh"), x)
+    tail = polynomial(square, for_type(x, table.TANH_F32, table.TANH_F64))
     if x.dtype == F64:
-        # |x| < 0.625:  x + x^3 P(x^2) / Q(x^2);  else 1 - 2 / (e^2x + 1)
-        square = mul(x, x)
-        tail = div(polynomial(square, table.TANH_F64), polynomial(square, table.TANH_DENOMINATOR_F64))
-        near = add(x, mul(mul(x, square), tail))
-        return where(lt(abs(x), 0.625), near, sub(1, div(2, add(exp(mul(x, 2)), 1))))
-    # c P(c^2) / Q(c^2) with c = x limited to where tanh rounds to 1; tiny x pass through exactly as P(0) = 1
-    c = clip(float_only(x, "tanh"), -table.TANH_LIMIT_F32, table.TANH_LIMIT_F32)
-    return clip(_odd_rational(c, table.TANH_F32, table.TANH_DENOMINATOR_F32), -1, 1)
-
-
-def _odd_rational(x: Expr, numerator: Sequence[float], denominator: Sequence[float]) -> Expr:
-    """x P(x^2) / Q(x^2)."""
-    square = mul(x, x)
-    return div(mul(x, polynomial(square, numerator)), polynomial(square, denominator))
+        tail = div(tail, polynomial(square, table.TANH_DENOMINATOR_F64))
+    near = add(x, mul(mul(x, square), tail))
+    far = add(div(-2, add(exp(mul(x, 2)), 1)), 1)
+    return where(lt(abs(x), 0.625), near, far)
 
 
 @in_f32
@@ -293,7 +286,7 @@ def mish(x: Expr) -> Expr:
 
 @in_f32
 def erf(x: Expr) -> Expr:
-    """The error function. f32: 16 operations, one of them DIV; no EXP2."""
+    """The error function. f32 needs one DIV and no EXP2, as GELU has it in inner loops."""
     if x.dtype == F64:
         # |x| < 1:  x P(x^2);  else sign(x) (1 - 2^((a + 1) R(a))), a = min(|x|, 6), where (a + 1) R(a) ~ log2 erfc(a)
         near = mul(x, polynomial(mul(x, x), table.ERF_F64))
@@ -302,7 +295,8 @@ def erf(x: Expr) -> Expr:
         return where(lt(abs(x), 1), near, copysign(sub(1, exp2(exponent)), x))
     # c P(c^2) / Q(c^2) with c = x limited to where erf rounds to 1
     c = clip(float_only(x, "erf"), -table.ERF_LIMIT_F32, table.ERF_LIMIT_F32)
-    return clip(_odd_rational(c, table.ERF_F32, table.ERF_DENOMINATOR_F32), -1, 1)
+    square = mul(c, c)
+    return clip(div(mul(c, polynomial(square, table.ERF_F32)), polynomial(square, table.ERF_DENOMINATOR_F32)), -1, 1)
 
 
 @in_f32
