@@ -52,7 +52,7 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
     heavy = region.contraction
     at = iteration_index(region)
     for node, _ in reads(region, state.partition, at):
-        if node in state.places:
+        if node in state.places and state.places[node] is not region.place:
             _settle(state, state.places[node].block)
     wish = _followed_order(state, region, at) if heavy is None else _feature_order(state, region, heavy, at)
     name = region.place.block
@@ -110,7 +110,7 @@ def _followed_order(state: _State, region: Region, at: Vector) -> Order:
     best: tuple[int, Order] | None = None
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
-        if place is None:
+        if place is None or place is region.place:
             continue
         order = _order_along(at, index, state.blocks[place.block].order)
         if order is not None and (best is None or prod(node.shape) > best[0]):
