@@ -12,7 +12,7 @@ from math import gcd
 
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
-from tgc.ir.expr import Apply, Broadcast, Expr, Lit, Load, Ramp, Var, children, index
+from tgc.ir.expr import Apply, Broadcast, Expr, Lit, Load, Ramp, index
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,3 @@ def lane(expr: Expr, number: int) -> Expr:
             return Apply(op, tuple(lane(arg, number) for arg in args), dtype)
         case _:
             return expr
-
-
-def variables(expr: Expr) -> list[Var]:
-    """The loop variables in `expr`, each once."""
-    found: dict[Var, None] = {}
-    stack = [expr]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Var):
-            found[part] = None
-        stack.extend(children(part))
-    return list(found)
