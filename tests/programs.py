@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BOOL, F16, F32, I8, I64, DType
+from tgc.ir.dtypes import BOOL, F16, F32, I8, I64, INDEX, DType
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, apply, cast, index
 from tgc.ir.kernel import Alloc, For, If, Kernel, Parameter, Statement, Store, block
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
@@ -194,3 +194,33 @@ def many(name: str, cases: dict[str, Expr], lanes: int, count: int) -> Program:
         outputs.append(Tensor(case, y.dtype, (count,), y.name))
     inputs = tuple(Tensor(b.name, b.dtype, (b.size,), b.name) for b in sources.values())
     return Program(name, inputs, tuple(outputs), tuple(kernels), tuple(calls), tuple(storages), np.zeros(0, np.uint8), 0)
+
+
+def permuted(count: int = 32, lanes: int = 8) -> Program:
+    """Vectors that are not contiguous: y reversed through gathered indices, z every second element, w scattered in pairs."""
+    x, at = buffer("x", 2 * count), buffer("at", count, I64)
+    y, z, w = buffer("y", count), buffer("z", count), buffer("w", 2 * count)
+    here = Ramp(scaled(I, lanes), 1, lanes)
+    gathered = Load(x, cast(Load(at, here), INDEX))
+    strided = Load(x, Ramp(scaled(I, 2 * lanes), 2, lanes))
+    body = For(I, count // lanes, block(
+        Store(y, here, gathered), Store(z, here, strided), Store(w, Ramp(scaled(I, 2 * lanes), 2, lanes), add(strided, gathered)),
+        Store(w, add(Ramp(scaled(I, 2 * lanes), 2, lanes), splat(index(1), lanes)), gathered),
+    ))  # fmt: skip
+    return one_kernel("permuted", body, (x, at), (y, z, w))
+
+
+def register_array(rows: int = 4, lanes: int = 4) -> Program:
+    """Row sums by way of an array in registers that scalars and vectors both reach, and a table of partial results."""
+    x, y = buffer("x", rows * lanes), buffer("y", rows)
+    row, sums = Buffer("row", F32, lanes, "register"), Buffer("sums", F32, rows, "register")
+    one = index(0)
+    body = block(
+        Alloc(sums),
+        For(I, rows, block(
+            Alloc(row), Store(row, Ramp(one, 1, lanes), Load(x, Ramp(scaled(I, lanes), 1, lanes))), Store(sums, I, Lit(0.0, F32)),
+            For(J, lanes, Store(sums, I, add(Load(sums, I), Load(row, J)))),
+        )),
+        For(K, rows, Store(y, K, Load(sums, K))),
+    )  # fmt: skip
+    return one_kernel("register_array", body, (x,), (y,))
