@@ -67,28 +67,39 @@ def taps(axis: Axis, how: Sampling) -> Taps:
 
 
 def _positions(axis: Axis, coordinates: str) -> Floats:
-    """The place of each output element on the source axis, in source elements, [out]."""
-    i = np.arange(axis.out, dtype=np.float64)
+    """The place of each output element on the source axis, in source elements, [out].
+
+    Computed in single precision, as exporters and other runtimes do: scales such as 1/3 put elements exactly between two others,
+    and rounding decides. Where a fractional scale left the width unrounded, align_corners goes by that, as ONNX's reference does.
+    """
+    i = np.arange(axis.out, dtype=np.float32)
+    scale, half = np.float32(axis.scale), np.float32(0.5)
     width = axis.scale * axis.size  # of the output before it was rounded to a whole number
     match coordinates:
         case "half_pixel":
-            return (i + 0.5) / axis.scale - 0.5
+            place = (i + half) / scale - half
         case "half_pixel_symmetric":
-            return axis.size / 2 * (1 - axis.out / width) + (i + 0.5) / axis.scale - 0.5
+            place = np.float32(axis.size / 2 * (1 - axis.out / width)) + (i + half) / scale - half
         case "pytorch_half_pixel":
-            return (i + 0.5) / axis.scale - 0.5 if width != 1 else np.zeros(axis.out)
+            place = (i + half) / scale - half if axis.out > 1 else i
         case "asymmetric":
-            return i / axis.scale
+            place = i / scale
         case "align_corners":
-            return i * (axis.size - 1) / (width - 1) if width != 1 else np.zeros(axis.out)
+            place = i * np.float32(axis.size - 1) / np.float32(width - 1) if width != 1 else 0 * i
         case "tf_crop_and_resize":
-            if width == 1:
-                return np.full(axis.out, 0.5 * (axis.start + axis.end) * (axis.size - 1))
-            return axis.start * (axis.size - 1) + i * (axis.end - axis.start) * (axis.size - 1) / (width - 1)
+            place = _region(i, axis, width)
         case "tf_half_pixel_for_nn":
-            return (i + 0.5) / axis.scale
+            place = (i + half) / scale
         case _:
             raise ModelError(f"coordinate_transformation_mode is {coordinates!r}")
+    return place.astype(np.float64)
+
+
+def _region(i: npt.NDArray[np.float32], axis: Axis, width: float) -> npt.NDArray[np.float32]:
+    last = axis.size - 1
+    if width == 1:
+        return np.full(axis.out, 0.5 * (axis.start + axis.end) * last, np.float32)
+    return i * np.float32((axis.end - axis.start) * last / (width - 1)) + np.float32(axis.start * last)
 
 
 def _nearest(position: Floats, mode: str) -> Indices:
@@ -104,7 +115,7 @@ def _nearest(position: Floats, mode: str) -> Indices:
 
 
 def _triangle(x: Floats) -> Floats:
-    return np.maximum(0.0, 1 - np.abs(x))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(x)))
 
 
 def _keys(x: Floats, a: float) -> Floats:
