@@ -75,9 +75,8 @@ def icd_loader() -> c.CDLL:
 
     A machine without drivers of its own uses PoCL from pyopencl's wheel. Raises ToolchainError where there is no platform at all.
     """
-    wheel = _wheel_libraries()
-    loader = _open_loader(wheel)
-    with _drivers(wheel):
+    loader = _open_loader()
+    with _environment(driver_environment()):  # a loader looks for drivers once, at its first call
         count = c.c_uint32(0)
         status = loader.clGetPlatformIDs(c.c_uint32(0), None, c.byref(count))
     if status != 0 or count.value == 0:
@@ -85,9 +84,9 @@ def icd_loader() -> c.CDLL:
     return loader
 
 
-def _open_loader(wheel: Sequence[Path]) -> c.CDLL:
+def _open_loader() -> c.CDLL:
     system = {"win32": "OpenCL.dll", "darwin": "/System/Library/Frameworks/OpenCL.framework/OpenCL"}.get(sys.platform, "libOpenCL.so.1")
-    for candidate in [system, *(str(path) for path in wheel if path.name.startswith("libOpenCL"))]:
+    for candidate in [system, *(str(path) for path in _wheel_libraries() if path.name.startswith("libOpenCL"))]:
         try:
             return c.CDLL(candidate, mode=c.RTLD_GLOBAL)
         except OSError:
@@ -104,18 +103,22 @@ def _wheel_libraries() -> list[Path]:
     return sorted(path for folder in (package / ".libs", package.parent / "pyopencl.libs") for path in folder.glob("lib*.so*"))
 
 
-@contextmanager
-def _drivers(wheel: Sequence[Path]) -> Iterator[None]:
-    """Points a loader that has not looked yet at the wheel's PoCL, where neither the user nor the system names a driver.
+def driver_environment() -> dict[str, str]:
+    """Variables that point a loader at the wheel's PoCL; empty where the user or the system names drivers, or there is no wheel.
 
     Debian's loader takes a library in OCL_ICD_VENDORS; the one from Khronos takes it in OCL_ICD_FILENAMES.
     """
     variables = ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES")
-    pocl = next((path for path in wheel if path.name.startswith("libpocl")), None)
+    pocl = next((path for path in _wheel_libraries() if path.name.startswith("libpocl")), None)
     if pocl is None or any(name in os.environ for name in variables) or any(_SYSTEM_VENDORS.glob("*.icd")):
-        yield
-        return
-    os.environ.update(dict.fromkeys(variables, str(pocl)))
+        return {}
+    return dict.fromkeys(variables, str(pocl))
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with `variables`, none of which it has, added for a while."""
+    os.environ.update(variables)
     try:
         yield
     finally:
