@@ -94,3 +94,9 @@ def test_axes_that_are_data_are_refused_by_name() -> None:
 def test_an_axis_that_does_not_exist() -> None:
     with pytest.raises(ModelError, match="axis 3 of a tensor with 2 axes"):
         import_model(single("Concat", {"x": normal(1, 3)}, axis=3))
+
+
+@pytest.mark.parametrize(("largest", "axis"), [(1, 0), (0, 1), (1, -1)])
+def test_the_first_k_elements_in_order(largest: int, axis: int) -> None:
+    x = {"x": np.round(normal(4, 6, 5))}
+    agrees(single("TopK", x, [integers(3)], types=(np.float32, np.int64), largest=largest, axis=axis), x)
