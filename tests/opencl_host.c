@@ -203,6 +203,28 @@ static int again_and_again(void) {
   return 0;
 }
 
+/* A device without doubles: linked with --wrap, this answers for the driver. */
+static int without_doubles;
+cl_int __real_clGetDeviceInfo(cl_device_id which, cl_device_info name, size_t room, void *value, size_t *bytes);
+cl_int __wrap_clGetDeviceInfo(cl_device_id which, cl_device_info name, size_t room, void *value, size_t *bytes);
+cl_int __wrap_clGetDeviceInfo(cl_device_id which, cl_device_info name, size_t room, void *value, size_t *bytes) {
+  if (without_doubles && name == CL_DEVICE_DOUBLE_FP_CONFIG) return memset(value, 0, room), CL_SUCCESS;
+  return __real_clGetDeviceInfo(which, name, room, value, bytes);
+}
+
+static int doubles(void) {
+  tgc_cl_model model = two_model;
+  model.needs = TGC_CL_NEEDS_FP64;
+  without_doubles = 1;
+  CHECK(tgc_cl_init(&context.cl, &model, context.kernels, context.bindings, NULL, NULL, 0) == TGC_DEVICE);
+  SAYS("no cl_khr_fp64: two");
+  model.needs = 0;
+  model.model.arena_bytes = UINT64_C(1) << 60;
+  CHECK(tgc_cl_init(&context.cl, &model, context.kernels, context.bindings, NULL, NULL, 0) == TGC_NO_MEMORY);
+  SAYS("larger than one allocation");
+  return 0;
+}
+
 static int no_platform(void) {
   CHECK(two_init(&context, NULL, NULL, 0) == TGC_DEVICE);
   SAYS("no OpenCL platform");
@@ -216,7 +238,7 @@ int main(int argc, char **argv) {
   } cases[] = {
     {"host_pointers", host_pointers}, {"two_contexts", two_contexts}, {"in_order", in_order}, {"out_of_order", out_of_order},
     {"given_context", given_context}, {"bad_arguments", bad_arguments}, {"build_failure", build_failure},
-    {"again_and_again", again_and_again}, {"no_platform", no_platform},
+    {"again_and_again", again_and_again}, {"doubles", doubles}, {"no_platform", no_platform},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) return cases[i].run();

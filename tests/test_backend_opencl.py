@@ -15,7 +15,10 @@ import pytest
 from tgc.backends import opencl
 from tgc.backends.options import EmitOptions
 from tgc.errors import OptionError, TgcError, ToolchainError, UnsupportedError
+from tgc.ir.dtypes import F32, F64
+from tgc.ir.expr import Load
 from tgc.ir.interpret import run_program
+from tgc.ir.kernel import For, Store
 from tgc.ir.program import Program, Storage
 from tgc.run import load
 from tgc.run.opencl import chosen_device, driver_environment, icd_loader
@@ -30,6 +33,7 @@ PROGRAMS = [
 ]  # fmt: skip
 CASES = [
     "host_pointers", "two_contexts", "in_order", "out_of_order", "given_context", "bad_arguments", "build_failure", "again_and_again",
+    "doubles",
 ]  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def host(tmp_path_factory) -> Path:
     device()
     folder = write(programs.two_kernels(), tmp_path_factory.mktemp("host"))
     sources = ("two.c", "tgc_opencl.c", "tgc_runtime.c", str(HERE / "opencl_host.c"))
-    compile_c(folder, *STRICT, *SANITIZE, "-I.", *sources, "-o", "opencl_host", "-lOpenCL")
+    compile_c(folder, *STRICT, *SANITIZE, "-I.", *sources, "-o", "opencl_host", "-lOpenCL", "-Wl,--wrap=clGetDeviceInfo")
     return folder / "opencl_host"
 
 
@@ -135,6 +139,15 @@ def test_text_names_nodes_shapes_and_launches():
     assert "__global const float *restrict a, const int start0, /* f32 96 */" in source
     assert "/* a: f32 96, row-major */" in host
     assert all(f'"{line}\\n"' in host for line in source.splitlines() if '"' not in line and "?" not in line)
+
+
+@pytest.mark.parametrize(("dtype", "needs"), [(F32, False), (F64, True)], ids=str)
+def test_doubles_are_asked_for(dtype, needs):
+    x, y = programs.buffer("x", 4, dtype), programs.buffer("y", 4, dtype)
+    body = For(programs.I, 4, Store(y, programs.I, Load(x, programs.I)))
+    files = opencl.emit(programs.one_kernel("copy", body, (x,), (y,)), OPENCL, EmitOptions())
+    assert ("cl_khr_fp64 : enable" in files["copy.cl"].decode()) == needs
+    assert ("TGC_CL_NEEDS_FP64" in files["copy.c"].decode()) == needs
 
 
 def test_same_bytes_twice():
