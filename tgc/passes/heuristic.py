@@ -130,7 +130,13 @@ class _Planner:
         last = loops[-1]
         strides = strides_in(self.body)
         lanes = self.lanes(last.body, last.extent)
-        if lanes > 1 and all(strides.of(access, last.var) in (0, 1) for access in accesses(last.body)):
+        found = accesses(last.body)
+        scattered = [access for access in found if strides.of(access, last.var) not in (0, 1)]
+        if lanes > 1 and last.extent % lanes == 0 and all(self.packable(access, last.var) for access in scattered):
+            self.do(VectorizeReduction(last.var.name, lanes))
+            for buffer in dict.fromkeys(access.buffer for access in scattered):
+                self.pack(buffer)
+        elif lanes > 1 and not scattered:
             self.do(VectorizeReduction(last.var.name, lanes))
 
     def contiguous(self, loops: tuple[For, ...], inner: Statement) -> For | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from tgc.ir import index as ix
@@ -31,6 +31,7 @@ class _State:
     blocks: dict[str, Block]
     wishes: dict[str, dict[Order, int]]
     settled: set[str]
+    copies: list[tuple[Region, str]] = field(default_factory=list)  # and the block that each reads
 
 
 def layout(partition: Partition) -> Partition:
@@ -43,6 +44,9 @@ def layout(partition: Partition) -> Partition:
         steps.extend([step] if isinstance(step, Fill) else _settle_region(state, step))
     for name in blocks:
         _settle(state, name)
+    for copy, source in state.copies:
+        written = max(number for number, step in enumerate(steps) if step.place.block == source) if blocks[source].role == "arena" else -1
+        steps.insert(written + 1, copy)
     return Partition(partition.graph, tuple(steps), state.places, blocks)
 
 
@@ -63,8 +67,9 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
         votes[wish] = votes.get(wish, 0) + prod(region.body.shape)
     elif heavy is not None:
         wish = state.blocks[name].order
-    before = [] if heavy is None else _second_operand_copies(state, region, heavy, at, wish)
-    return [*before, region]
+    if heavy is not None:
+        _copy_operands(state, region, heavy, at, wish)
+    return [region]
 
 
 def _settle(state: _State, name: str) -> None:
@@ -84,10 +89,11 @@ def _detour(state: _State, region: Region, wish: Order) -> list[Step]:
     state.blocks[made.name] = made
     state.settled.add(made.name)
     inner = Region(region.body, Place(made.name, (0,) * len(made.shape)), region.contraction)
-    before = _second_operand_copies(state, inner, region.contraction, iteration_index(region), wish) if region.contraction else []
+    if region.contraction is not None:
+        _copy_operands(state, inner, region.contraction, iteration_index(region), wish)
     state.places[region.body] = inner.place
     copied = Map(_identity_of(region.body), (region.body,), region.body.shape, region.body.origin)
-    return [*before, inner, Region(copied, region.place)]
+    return [inner, Region(copied, region.place)]
 
 
 def _identity_of(node: Node) -> Arg:
@@ -169,18 +175,20 @@ def through_views(node: Node, at: Vector, places: Mapping[Node, Place]) -> tuple
     return node, at
 
 
-def _second_operand_copies(state: _State, region: Region, heavy: Reduce, at: Vector, wish: Order) -> list[Step]:
-    """Copies of computed operands that do not lie along the axis the region's vectors will run."""
+def _copy_operands(state: _State, region: Region, heavy: Reduce, at: Vector, wish: Order) -> None:
+    """Copies the computed operands of `heavy` that do not lie along the axis the region's vectors will run.
+
+    Next to a constant operand it never pays: that one can be packed instead.
+    """
     vector = _vector_variable(region, at, wish)
-    if vector is None:
-        return []
     assert isinstance(heavy.source, Map)
-    copies: list[Step] = []
-    for source in heavy.source.sources:
+    operands = [through_views(source, reduction_index(heavy), state.places) for source in heavy.source.sources]
+    if vector is None or any(isinstance(node, Constant) for node, _ in operands):
+        return
+    for source, (node, _) in zip(heavy.source.sources, operands, strict=True):
         made = _copied_operand(state, source, reduction_index(heavy), vector)
         if made is not None:
-            copies.append(made)
-    return copies
+            state.copies.append((made, state.places[node].block))
 
 
 def _vector_variable(region: Region, at: Vector, wish: Order) -> Var | None:
