@@ -157,6 +157,29 @@ def test_wrong_usage_is_status_2(line: str, capsys: pytest.CaptureFixture[str]) 
     assert "Error" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x08\x12\x03ab"])
+def test_files_that_are_no_models(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.onnx").write_bytes(content)
+    for arguments in (["compile", tmp_path / "bad.onnx", "-o", tmp_path / "out"], ["run", tmp_path / "bad.onnx"], ["run", tmp_path]):
+        assert tgc(*arguments) == 1
+        assert "tgc: " + str(tmp_path) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.onnx"]
+
+
+def test_output_that_is_a_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert tgc("compile", model, "--dim", "N=1", "--target", "c", "-o", tmp_path / "out") == 1
+    assert "the output folder is a file" in capsys.readouterr().err
+
+
+def test_print_ir_after(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compile", model, "--dim", "N=1", "--target", "c", "-o", tmp_path / "out", "--print-ir-after"]
+    assert tgc(*command, "fold") == 0
+    assert "small" in capsys.readouterr().err
+    assert tgc(*command, "polish") == 1
+    assert "these did: widen" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--dim", "N=2", "--target", "abacus"], "choose one of"), ([], "N"), (["--dim", "N=2", "--name", "1st"], "not a C identifier")],

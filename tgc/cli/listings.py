@@ -65,7 +65,7 @@ def passes(as_json: bool) -> None:
     from tgc.passes.partition import partition
 
     listed: list[tuple[str, str, Callable[..., object]]] = [(p.name, "graph", p.run) for p in GRAPH_PASSES]
-    listed += [("partition", "kernels", partition), ("layout", "kernels", layout), ("assemble", "program", assemble)]
+    listed += [("partition", "kernels", partition), ("layout", "kernels", layout), ("program", "program", assemble)]
     rows = [(name, on, (run.__doc__ or "").strip().split("\n")[0]) for name, on, run in listed]
     if as_json:
         print_json([{"name": name, "makes": on, "what": what} for name, on, what in rows])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from tgc.cli.arguments import MODEL
+from tgc.cli.arguments import MODEL, json_option
+from tgc.cli.output import print_json
 from tgc.errors import ModelError, OptionError
 
 
@@ -14,7 +15,8 @@ from tgc.errors import ModelError, OptionError
 @click.argument("file", type=MODEL)
 @click.option("--passes", "names", required=True, metavar="NAME,NAME", help="Passes on graphs to run, in this order; see tgc passes.")
 @click.option("--target", default="cpu", show_default=True, help="The target that the passes optimise for.")
-def opt(file: Path, names: str, target: str) -> None:
+@json_option
+def opt(file: Path, names: str, target: str, as_json: bool) -> None:
     """Run passes on FILE, a graph in text form (.tir), and print the graph that comes out.
 
     \b
@@ -37,4 +39,7 @@ def opt(file: Path, names: str, target: str) -> None:
     graph = parse_graph(text)
     for name in wanted:
         graph = known[name].run(graph, driver.resolve(target))
-    click.echo(print_graph(graph))
+    if as_json:
+        print_json({"passes": wanted, "graph": print_graph(graph)})
+    else:
+        click.echo(print_graph(graph))
