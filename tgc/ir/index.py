@@ -4,10 +4,11 @@
     atom  ::= loop variable | index / constant (rounded down) | anything else with known bounds
 
 A remainder needs no atom of its own, because x % c = x - c * (x / c); so c * (x / c) + x % c cancels to x by plain addition,
-and chains of reshapes vanish where they can. The two rules that make this work:
+and chains of reshapes vanish where they can. The rules that make this work:
 
-    (d*q + r) / d = q + r / d           for any integers: multiples of the divisor leave the quotient
-    (x / c) / d   = x / (c * d)         nested quotients become one
+    (d*q + r) / d       = q + r / d         for any integers: multiples of the divisor leave the quotient
+    (x / c) / d         = x / (c * d)       nested quotients become one
+    (g*x + r) / (g * d) = x / d             for 0 <= r < g: what is too small to matter goes
 
 Division rounds down here and toward zero in the backends, so every dividend is kept non-negative: where its lower bound is
 below zero, a multiple of the divisor moves from the quotient's outside to its inside.
@@ -142,16 +143,24 @@ def _divide(index: Index, divisor: int) -> Index:
         rest, quotient, high = rest + shift * divisor, quotient + -shift, high + shift * divisor
     if high < divisor:
         return quotient
-    common = gcd(divisor, *(c for _, c in rest.terms))
-    if common > 1:
-        rest = Index(tuple((a, c // common) for a, c in rest.terms), rest.offset // common)
-        divisor //= common
-        if divisor == 1:
-            return quotient + rest
+    rest, divisor = _without_fine_part(rest, divisor)
+    if divisor == 1:
+        return quotient + rest
     match rest.terms:
         case ((Quotient(dividend, inner), 1),) if rest.offset == 0:
             return quotient + Index(((Quotient(dividend, inner * divisor), 1),))
     return quotient + Index(((Quotient(rest, divisor), 1),))
+
+
+def _without_fine_part(index: Index, divisor: int) -> tuple[Index, int]:
+    """(g*x + r) / (g*d) = x / d where 0 <= r < g: the largest such g divided out of a dividend and its divisor."""
+    for common in sorted({gcd(divisor, c) for _, c in index.terms}, reverse=True):
+        coarse = tuple((a, c // common) for a, c in index.terms if c % common == 0)
+        fine = Index(tuple((a, c) for a, c in index.terms if c % common), index.offset % common)
+        low, high = bounds(fine)
+        if common > 1 and low >= 0 and high < common:
+            return Index(coarse, index.offset // common), divisor // common
+    return index, divisor
 
 
 def atom_bounds(atom: Atom) -> Bounds:

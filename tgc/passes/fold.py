@@ -1,7 +1,7 @@
 """Fold: what depends on constants alone is computed now.
 
-Views of constants stay views, since they cost nothing and take no memory; a computation is folded unless its result would be
-much larger than what it is made from.
+Views of constants stay views, since they cost nothing and take no memory, but for a transpose: its data is rearranged, so that
+it lies as it is read. A computation is folded unless its result would be much larger than what it is made from.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def _constant_elements(node: Node, weight: dict[Node, int]) -> int | None:
 
 
 def _worthwhile(node: Node, elements: int) -> bool:
-    if isinstance(node, (Constant, Reshape, Permute, Expand, Slice, Window)):
+    if isinstance(node, Permute):
+        return isinstance(node.source, Constant)
+    if isinstance(node, (Constant, Reshape, Expand, Slice, Window)):
         return False
     size = prod(node.shape)
     if isinstance(node, Pad):

@@ -187,7 +187,7 @@ class _Planner:
         for loop in reversed(loops):
             if loop is vector or all(strides.of(access, loop.var) != 0 for access in loads):
                 continue
-            operands = tuple(Operand(strides.of(a, loop.var) != 0, strides.of(a, vector.var) != 0) for a in loads)
+            operands = tuple(self.operand(access, loop.var, vector.var) for access in loads)
             others = iterations(loops) // (loop.extent * vector.extent)
             tile = best_tile(Problem(loop.extent, count, steps, operands), self.target)
             choices.append((Tile(tile.rows, tile.vectors, tile.cycles * others), loop))
@@ -196,6 +196,12 @@ class _Planner:
             return None, best_tile(Problem(1, count, steps, operands), self.target)
         tile, rows = min(choices, key=lambda choice: choice[0].cycles)
         return rows, tile
+
+    def operand(self, access: Access, rows: Var, vector: Var) -> Operand:
+        strides = strides_in(self.body)
+        step = strides.of(access, rows)
+        size = buffer_sizes(self.body)[access.buffer][1].bytes
+        return Operand(step != 0, strides.of(access, vector) != 0, abs(step or 0) * size)
 
     def split_for_tile(self, loops: tuple[For, ...], vector: For, rows: For | None, lanes: int, tile: Tile, names: _Names) -> None:
         """Splits the two tiled loops and puts the parts in order: others, blocks of rows and vectors, then the tile."""

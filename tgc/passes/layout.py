@@ -60,15 +60,14 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
             _settle(state, state.places[node].block)
     wish = _followed_order(state, region, at) if heavy is None else _feature_order(state, region, heavy, at)
     name = region.place.block
-    if state.blocks[name].role == "output" and heavy is not None and wish != state.blocks[name].order:
+    if state.blocks[name].role == "output" and heavy is not None and wish not in (None, state.blocks[name].order):
+        assert wish is not None
         return _detour(state, region, wish)
-    if name not in state.settled:
+    if name not in state.settled and wish is not None:
         votes = state.wishes[name]
         votes[wish] = votes.get(wish, 0) + prod(region.body.shape)
-    elif heavy is not None:
-        wish = state.blocks[name].order
-    if heavy is not None:
-        _copy_operands(state, region, heavy, at, wish)
+    if heavy is not None and wish is not None:
+        _copy_operands(state, region, heavy, at, state.blocks[name].order if name in state.settled else wish)
     return [region]
 
 
@@ -111,8 +110,8 @@ def iteration_index(region: Region) -> Vector:
     return at
 
 
-def _followed_order(state: _State, region: Region, at: Vector) -> Order:
-    """The order of the largest tensor that is read along the body's own axes; row-major where none is."""
+def _followed_order(state: _State, region: Region, at: Vector) -> Order | None:
+    """The order of the largest tensor that is read along the body's own axes; None where none is."""
     best: tuple[int, Order] | None = None
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
@@ -121,7 +120,7 @@ def _followed_order(state: _State, region: Region, at: Vector) -> Order:
         order = _order_along(at, index, state.blocks[place.block].order)
         if order is not None and (best is None or prod(node.shape) > best[0]):
             best = (prod(node.shape), order)
-    return best[1] if best is not None else tuple(range(len(at)))
+    return best[1] if best is not None else None
 
 
 def _order_along(at: Vector, index: Vector, order: Order) -> Order | None:

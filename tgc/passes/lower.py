@@ -34,7 +34,7 @@ from tgc.ir.graph import (
 from tgc.ir.index import Index
 from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store, block
 from tgc.ir.partition import Fill, Partition, Place, Region
-from tgc.ir.rewrite import map_expressions, rewrite, substitute
+from tgc.ir.rewrite import map_expressions, rewrite, substitute, walk
 from tgc.ir.views import Vector, dot, flatten, source_index, unflatten
 
 
@@ -195,7 +195,7 @@ class _Lowering:
         inner: list[Index] = []
         for coordinate, extent in zip(node.coordinates, node.source.shape, strict=True):
             wanted = ix.from_expr(_as_index(self._value(coordinate, at, scope)), self.extents)
-            low, high = ix.bounds(wanted)
+            low, high = _constant_bounds(coordinate) or ix.bounds(wanted)
             inner.append(wanted if low >= 0 and high < extent else ix.clamp(ix.to_expr(wanted), extent))
         return self._value(node.source, tuple(inner), scope)
 
@@ -245,6 +245,13 @@ def _as_index(value: Expr) -> Expr:
     if isinstance(value, Lit):
         return ex.index(int(value.value))
     return ex.cast(value, INDEX)
+
+
+def _constant_bounds(node: Node) -> tuple[int, int] | None:
+    """The least and the greatest element of a constant seen through views; None for anything else."""
+    while isinstance(node, (Reshape, Permute, Expand, Slice, Window)):
+        node = node.source
+    return (int(node.data.min()), int(node.data.max())) if isinstance(node, Constant) and node.data.size else None
 
 
 def _home(scope: _Scope, used: frozenset[Var]) -> _Scope:
@@ -347,11 +354,34 @@ def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, 
                 stack.append((node.source, tuple(inner)))
             case Gather():
                 stack.extend((coordinate, index) for coordinate in node.coordinates)
-                anywhere = tuple(ix.opaque(Var(f"g{axis}"), 0, size - 1) for axis, size in enumerate(node.source.shape))
-                stack.append((node.source, anywhere))
+                stack.append((node.source, _gathered_index(node, index, partition)))
             case _:
                 stack.extend((source, index) for source in sources(node))
     return list(found)
+
+
+def _gathered_index(node: Gather, index: Vector, partition: Partition) -> Vector:
+    """Where `node` reads its source, each component an unknown function of the variables that its coordinate varies with."""
+    found: list[Index] = []
+    for coordinate, size in zip(node.coordinates, node.source.shape, strict=True):
+        used = sorted(_varies_with(coordinate, index, partition), key=lambda var: var.name)
+        unknown: Expr = Var("gathered")
+        for var in used:
+            unknown = ex.apply(ops.ADD, unknown, var)
+        found.append(ix.opaque(unknown, 0, size - 1))
+    return tuple(found)
+
+
+def _varies_with(node: Node, index: Vector, partition: Partition) -> frozenset[Var]:
+    """The variables on which the element of `node` at `index` depends."""
+    if node not in partition.places:
+        match node:
+            case Reshape() | Permute() | Expand() | Slice() | Window():
+                return _varies_with(node.source, source_index(node, index), partition)
+            case Map():
+                own = [ix.variables(index[e.axis]) for e in walk(node.expr) if isinstance(e, Coordinate)]
+                return frozenset().union(*own, *(_varies_with(source, index, partition) for source in node.sources))
+    return frozenset().union(*(ix.variables(component) for component in index))
 
 
 def lower_fill(fill: Fill, partition: Partition) -> Lowered:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import gcd
 
 from tgc.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A load of the reduction's step: which tile dimensions it moves along."""
+    """A load of the reduction's step: which tile dimensions it moves along, and how many bytes lie between two rows."""
 
     along_rows: bool
     along_vectors: bool
+    row_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Tile:
     cycles: float
 
 
+CACHE_WAY = 4096  # bytes
 MOST_ROWS = 28
 MOST_VECTORS = 8
 
@@ -64,9 +67,20 @@ def registers(problem: Problem, rows: int, vectors: int) -> int:
 
 
 def _loads(operand: Operand, rows: int, vectors: int) -> float:
-    """Loads of one operand in a step, a broadcast scalar counted half a vector."""
+    """Cycles to load one operand in a step, a broadcast scalar counted half a vector."""
     count = (rows if operand.along_rows else 1) * (vectors if operand.along_vectors else 1)
+    if operand.along_rows and rows > _rows_that_stay(operand.row_bytes):
+        return count * 2.0
     return count * (1.0 if operand.along_vectors else 0.5)
+
+
+def _rows_that_stay(row_bytes: int) -> int:
+    """Rows that can be walked side by side without evicting each other from an 8-way cache whose ways are 4 KiB.
+
+    Rows whose distance is a multiple of a large power of two fall into few sets; one way is left to the other operand.
+    """
+    positions = CACHE_WAY // gcd(row_bytes, CACHE_WAY) if row_bytes else CACHE_WAY
+    return 7 * positions
 
 
 def cycles(problem: Problem, rows: int, vectors: int, target: Target) -> float:

@@ -1,47 +1,64 @@
-"""Widen: half precision is stored, single precision computed, on targets without arithmetic in half.
+"""Widen: on targets without arithmetic in half, f16 and bf16 are what the model's inputs, outputs and weights are stored in,
+and f32 is what is computed and kept in between.
 
-Every map and reduction on f16 or bf16 becomes one on f32 between two casts. Inside one kernel the pairs of casts that meet
-disappear, so a chain of operations rounds once, where its result is stored.
+A cast that the model itself asks for still rounds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tgc.ir.dtypes import BF16, F16, F32, DType
 from tgc.ir.expr import Apply, Arg, Expr, Lit, cast
-from tgc.ir.graph import Graph, GraphBuilder, Map, Node, Reduce, sources
+from tgc.ir.graph import Constant, Graph, GraphBuilder, Input, Map, Node, Pad, sources
 from tgc.ir.ops import BITCAST, CAST
 from tgc.ir.rewrite import rewrite
-from tgc.passes.fold import rebuilt
 
 NARROW: tuple[DType, ...] = (F16, BF16)
 
 
 def widen(graph: Graph) -> Graph:
-    """`graph` without arithmetic on f16 and bf16."""
+    """`graph` with every f16 and bf16 tensor but its inputs, outputs and constants in f32."""
     builder = GraphBuilder()
     made: dict[Node, Node] = {}
     for node in graph.nodes():
-        new_sources = tuple(made[source] for source in sources(node))
+        made[node] = _wide_node(builder, node, tuple(made[source] for source in sources(node)))
+    inputs = tuple(builder.input(node.name, node.dtype, node.shape) for node in graph.inputs)
+    outputs: list[tuple[str, Node]] = []
+    for name, node in graph.outputs:
         builder.origin = node.origin
-        match node:
-            case Map(expr, _, shape):
-                made[node] = builder.map(widened(expr), *new_sources, shape=shape)
-            case Reduce(op, source, axes) if source.dtype in NARROW:
-                wide = builder.map(cast(Arg(0, source.dtype), F32), new_sources[0])
-                total = builder.reduce(op, wide, axes)
-                made[node] = builder.map(cast(Arg(0, F32), source.dtype), total)
-            case _:
-                made[node] = builder.rebuild(node, new_sources)
-    return rebuilt(graph, made)
+        outputs.append((name, _cast_map(builder, made[node], node.dtype)))
+    return Graph(graph.name, inputs, tuple(outputs))
 
 
-def widened(root: Expr) -> Expr:
-    """`root` computed in f32 where it is computed in f16 or bf16; of the same type."""
+def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node:
+    """`node` over `new`, its sources, in f32 where it is narrow."""
+    builder.origin = node.origin
+    match node:
+        case Input() | Constant():
+            return _cast_map(builder, builder.rebuild(node, new), F32) if node.dtype in NARROW else builder.rebuild(node, new)
+        case Map(expr, old, shape):
+            wide: dict[Expr, Expr] = {
+                Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in NARROW
+            }
+            return builder.map(widened(expr, wide), *new, shape=shape)
+        case Pad(_, low, high, value) if value.dtype in NARROW:
+            return builder.pad(new[0], low, high, Lit(float(value.value), F32))
+        case _:
+            return builder.rebuild(node, new)
+
+
+def _cast_map(builder: GraphBuilder, node: Node, dtype: DType) -> Node:
+    return node if node.dtype == dtype else builder.map(cast(Arg(0, node.dtype), dtype), node)
+
+
+def widened(root: Expr, arguments: Mapping[Expr, Expr]) -> Expr:
+    """`root` computed in f32 where it is computed in f16 or bf16, of type f32 then; `arguments` are read in f32 already."""
 
     def rule(expr: Expr) -> Expr | None:
         match expr:
-            case Arg(_, dtype) if dtype in NARROW:
-                return cast(expr, F32)
+            case Arg():
+                return arguments.get(expr)
             case Lit(value, dtype) if dtype in NARROW:
                 return Lit(float(value), F32)
             case Apply(op, args, dtype) if op is CAST:
@@ -50,18 +67,6 @@ def widened(root: Expr) -> Expr:
                 return cast(expr, F32)
             case Apply(op, args, dtype) if dtype in NARROW:
                 return Apply(op, args, F32)
-        return None
-
-    return cast(rewrite(root, rule), root.dtype)
-
-
-def without_round_trips(root: Expr) -> Expr:
-    """`root` with f32 -> f16 -> f32 (or by way of bf16) left out: kept in f32, which is more exact."""
-
-    def rule(expr: Expr) -> Expr | None:
-        match expr:
-            case Apply(outer, (Apply(inner, (value,), narrow),), dtype) if outer is CAST and inner is CAST:
-                return value if narrow in NARROW and dtype == F32 and value.dtype == F32 else None
         return None
 
     return rewrite(root, rule)
