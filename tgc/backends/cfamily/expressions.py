@@ -200,14 +200,17 @@ def _apply(writer: Writer, expr: Apply) -> Text:
 
 
 def _spelled(writer: Writer, key: str, expr: Apply, args: tuple[Expr, ...]) -> Text:
-    texts = tuple(_shortened(writer, arg) for arg in args)
+    form = find(writer.dialect, key, args[-1].dtype, expr.dtype, expr.lanes)
+    repeated = [form is not None and form.text.count(f"{{{position}}}") > 1 for position in range(len(args))]
+    limits = [0 if twice and _constant(arg) is None else LONG for arg, twice in zip(args, repeated, strict=True)]
+    texts = tuple(_shortened(writer, arg, limit) for arg, limit in zip(args, limits, strict=True))
     return spell(writer, key, args[-1].dtype, expr.dtype, expr.lanes, texts)
 
 
-def _shortened(writer: Writer, expr: Expr) -> Text:
-    """The text of an argument, by a name of its own where it would make the line long."""
+def _shortened(writer: Writer, expr: Expr, longest: int = LONG) -> Text:
+    """The text of an argument, by a name of its own where it is longer and no name already."""
     text, level = expression(writer, expr)
-    if len(text) <= LONG:
+    if len(text) <= longest or text.isidentifier():
         return text, level
     return _declare(writer, writer.clock.value(expr), text, writer.scopes[-1]), ATOM
 
