@@ -74,9 +74,9 @@ def relu(count: int = 10) -> Program:
     return one_kernel("relu", body, (x,), (y,))
 
 
-def matmul(rows: int = 8, columns: int = 16, depth: int = 12, lanes: int = 8) -> Program:
+def matmul(rows: int = 8, columns: int = 16, depth: int = 12, lanes: int = 8, names: tuple[str, str, str] = ("a", "b", "c")) -> Program:
     """c = a @ b with b a weight: register tiles of 4 rows and one vector, accumulated in variables."""
-    a, b, c = buffer("a", rows * depth), buffer("b", depth * columns), buffer("c", rows * columns)
+    a, b, c = buffer(names[0], rows * depth), buffer(names[1], depth * columns), buffer(names[2], rows * columns)
     tile = Buffer("acc", F32, 4 * lanes, "register")
     zero = splat(Lit(0.0, F32), lanes)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import programs
@@ -194,3 +196,16 @@ def test_names_from_a_model_cannot_break_out(tmp_path):
 def test_errors_are_tgc_errors():
     assert issubclass(ToolchainError, TgcError)
     assert tgc.load is load
+
+
+def test_the_documented_program(tmp_path):
+    """docs/c-api.md says what it does: its program is compiled and run as it stands."""
+    text = (Path(__file__).parents[1] / "docs" / "c-api.md").read_text()
+    program = programs.matmul()
+    image, scores = replace(program.inputs[0], name="image"), replace(program.outputs[0], name="scores")
+    write(tmp_path, emit(replace(program, name="classifier", inputs=(image,), outputs=(scores,)), C, EmitOptions()))
+    (tmp_path / "main.c").write_text(re.findall(r"```c\n(.*?)```", text, re.S)[0])
+    checked([compiler("gcc", "clang"), *STRICT, "-o", "main", "main.c", "classifier.c", "tgc_runtime.c", "-lm"], tmp_path)
+    done = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    weight = float(np.frombuffer(program.weights.tobytes(), np.float32)[0])
+    np.testing.assert_allclose([float(line) for line in done.stdout.split()], [0, weight, 2 * weight], rtol=1e-5)

@@ -142,6 +142,15 @@ def test_text_is_readable():
     assert "/* /matmul/Node */\nstatic void matmul_kernel(" in text
 
 
+@pytest.mark.parametrize("names", [("t0", "t2", "acc_0"), ("double", "f32x8_load", "memcpy"), ("weights", "f32", "matmul_kernel_")])
+def test_names_of_buffers_cannot_collide(tmp_path, names):
+    program = programs.matmul(names=names)
+    verify_program(program)
+    inputs = inputs_of(program)
+    got = run(program, inputs, tmp_path, compiler("gcc", "clang"), ("-O1",))
+    np.testing.assert_allclose(got[names[2]], run_program(program, inputs)[names[2]], rtol=1e-5, atol=1e-5)
+
+
 def test_runs_on_arm(tmp_path):
     """Under qemu: another vector unit, another compiler's idea of half precision."""
     cc, qemu = compiler("aarch64-linux-gnu-gcc"), compiler("qemu-aarch64", "qemu-aarch64-static")

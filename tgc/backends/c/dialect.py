@@ -110,4 +110,5 @@ C99 = Dialect(
     spaces={"global": "", "constant": "", "local": "", "register": "", "image": ""},
     loop="for (int64_t {var} = 0; {var} < {extent}; ++{var}) {{",
     reserved=KEYWORDS,
+    functions=r"(bool|bf16|f16|f32|f64|[iu](8|16|32|64)|index)(x\d+|_).*",
 )  # fmt: skip

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import tgc
 from tgc.backends.c.dialect import C99
 from tgc.backends.c.prelude import prelude
 from tgc.backends.cfamily.expressions import Use
-from tgc.backends.cfamily.statements import print_kernel
+from tgc.backends.cfamily.statements import identifier, print_kernel
 from tgc.backends.files import cpu_files, descriptor_fields, render, weights_source
 from tgc.backends.names import KEYWORDS, comment
 from tgc.backends.options import EmitOptions
@@ -51,13 +49,11 @@ def _body(program: Program) -> list[str]:
 
 
 def _local_names(program: Program, used: list[Storage]) -> dict[str, str]:
-    taken = KEYWORDS | {kernel.name for kernel in program.kernels} | {"weights", "arena", "inputs", "outputs"}
+    taken = {*KEYWORDS, *(kernel.name for kernel in program.kernels), "weights", "arena", "inputs", "outputs"}
     names: dict[str, str] = {}
     for storage in used:
-        name = storage.name
-        while name in taken or name in names.values() or re.fullmatch(r"(bool|bf16|[iuf]\d+)(x\d+)?(_.*)?", name):
-            name += "_"
-        names[storage.name] = name
+        names[storage.name] = identifier(storage.name, taken, C99.functions)
+        taken.add(names[storage.name])
     return names
 
 

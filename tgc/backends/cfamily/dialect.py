@@ -97,6 +97,7 @@ class Dialect:
     spaces:   address space -> what precedes a pointer's type or an array's.
     loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
               the variable of a loop that the launch stands for.
+    reserved: words that nothing else may be called. functions: a regular expression of more such words.
     """
 
     values: Mapping[str, str]
@@ -115,6 +116,7 @@ class Dialect:
     entry: str = ""
     barrier: str = ""
     reserved: frozenset[str] = frozenset()
+    functions: str = ""
 
     def value_type(self, dtype: DType, lanes: int) -> str:
         """The type of a value."""

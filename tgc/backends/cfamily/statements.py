@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect
@@ -60,15 +61,21 @@ def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
     taken: set[str] = set()
     names: dict[str, str] = {}
     for name in dict.fromkeys([*buffers, *extents, *free]):
-        names[name] = _identifier(name, taken | dialect.reserved)
+        names[name] = identifier(name, taken | dialect.reserved, dialect.functions)
         taken.add(names[name])
-    return Writer(dialect, register_slots(kernel.body), taken, names)
+    slots = register_slots(kernel.body)
+    for buffer, places in slots.items():
+        while len(places) > 1 and any(f"{names[buffer]}_{first}" in taken for first, _ in places):
+            names[buffer] += "_"
+        taken.update(f"{names[buffer]}_{first}" for first, _ in places)
+    return Writer(dialect, slots, taken, names)
 
 
-def _identifier(name: str, taken: set[str] | frozenset[str]) -> str:
-    """`name` as a C identifier that nothing else uses."""
+def identifier(name: str, taken: AbstractSet[str], functions: str) -> str:
+    """`name` as a C identifier that nothing else uses; temporaries are called t0, t1, ..."""
     text = re.sub(r"\W", "_", name, flags=re.ASCII)
     text = f"v{text}" if not text or text[0].isdigit() else text
+    text = f"v_{text}" if functions and re.fullmatch(functions, text) else text
     while text in taken or re.fullmatch(r"t\d+", text):
         text += "_"
     return text
