@@ -239,6 +239,14 @@ def index(value: int) -> Lit:
     return Lit(value, INDEX)
 
 
+def identity(op: Op, dtype: DType) -> Lit:
+    """What a reduction by `op` (ADD, MUL or MAX) begins with, and gives where there is nothing to reduce."""
+    if op is ops.MAX:
+        return Lit(dtype.lowest, dtype)
+    one = op is ops.MUL
+    return Lit(float(one) if dtype.is_float else one if dtype.kind == "bool" else int(one), dtype)
+
+
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The expressions directly under `expr`."""
     match expr:

@@ -7,7 +7,7 @@ A remainder needs no atom of its own, because x % c = x - c * (x / c); so c * (x
 and chains of reshapes vanish where they can. The rules that make this work:
 
     (d*q + r) / d       = q + r / d         for any integers: multiples of the divisor leave the quotient
-    (x / c) / d         = x / (c * d)       nested quotients become one
+    (x / c + r) / d     = (x + c*r) / (c*d) nested quotients become one
     (g*x + r) / (g * d) = x / d             for 0 <= r < g: what is too small to matter goes
 
 Division rounds down here and toward zero in the backends, so every dividend is kept non-negative: where its lower bound is
@@ -147,8 +147,8 @@ def _divide(index: Index, divisor: int) -> Index:
     if divisor == 1:
         return quotient + rest
     match rest.terms:
-        case ((Quotient(dividend, inner), 1),) if rest.offset == 0:
-            return quotient + Index(((Quotient(dividend, inner * divisor), 1),))
+        case ((Quotient(dividend, inner), 1),):
+            return quotient + _divide(dividend + rest.offset * inner, inner * divisor)
     return quotient + Index(((Quotient(rest, divisor), 1),))
 
 

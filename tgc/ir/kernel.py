@@ -83,7 +83,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A loop nest over its parameters, which do not overlap each other.
+    """A loop nest over its parameters. No element that it writes through one of them is reached through another.
 
     The name is a C identifier. `origins` are the ONNX nodes that it computes, in the model's order.
     """

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tgc.errors import InvalidIrError
 from tgc.ir.kernel import Kernel, Parameter
+from tgc.ir.overlap import reach_apart
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.ir.verify_expression import require
 from tgc.ir.verify_kernel import IDENTIFIER, verify_kernel
@@ -23,7 +24,8 @@ def verify_program(program: Program) -> None:
       two tensors are not bound to one storage;
     - offsets are multiples of the alignment; weights lie inside the weights, arena storages inside the arena;
     - a call names a kernel, and gives one argument a parameter: a storage of the parameter's type with enough elements after
-      `start`; what a kernel writes is neither an input nor a weight, and shares no bytes with its other arguments;
+      `start`; what a kernel writes is neither an input nor a weight, and no element that it writes is reached through another
+      of its arguments (two may be boxes of one storage);
     - an output or arena storage is written before it is read, and every output with elements is written;
     - two arena storages that share bytes are not live at the same time. A storage is live from the first call that has it for
       an argument to the last, both included.
@@ -100,9 +102,10 @@ def _verify_call(call: Call, kernel: Kernel, storages: Mapping[str, Storage]) ->
         _verify_argument(call, parameter, argument, storages)
     spans = [(a.storage, (a.start, a.start + p.buffer.size - 1), p.access) for p, a in pairs]
     for at, (storage, span, access) in enumerate(spans):
-        for other, other_span, other_access in spans[:at]:
+        for before, (other, other_span, other_access) in enumerate(spans[:at]):
             apart = storage != other or not _meet(span, other_span) or access == other_access == "read"
-            require(apart, f"{call.kernel} writes {storage} where it is another argument too")
+            first, second = ((p.buffer.name, a.start) for p, a in (pairs[at], pairs[before]))
+            require(apart or reach_apart(kernel, first, second), f"{call.kernel} writes {storage} where it is another argument too")
 
 
 def _verify_argument(call: Call, parameter: Parameter, argument: Argument, storages: Mapping[str, Storage]) -> None:

@@ -1,15 +1,21 @@
 """Fold: what depends on constants alone is computed now.
 
 Views of constants stay views, since they cost nothing and take no memory, but for a transpose: its data is rearranged, so that
-it lies as it is read. A computation is folded unless its result would be much larger than what it is made from.
+it lies as it is read. A computation is folded unless its result would be much larger than what it is made from. A tensor
+without elements becomes a constant, and so does what is reduced or padded from one: later passes never see an extent of 0
+but in the model's inputs and outputs.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from tgc.ir.graph import Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reshape, Slice, Window, sources
+import numpy as np
+
+from tgc.ir.expr import identity
+from tgc.ir.graph import Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
 from tgc.ir.interpret import evaluate
+from tgc.ir.meaning import literal
 
 SMALL = 1 << 16  # elements that are always worth storing
 
@@ -20,7 +26,7 @@ def fold(graph: Graph) -> Graph:
     made: dict[Node, Node] = {}
     weight: dict[Node, int] = {}  # for nodes that depend on constants alone: the elements of those constants
     for node in graph.nodes():
-        new = builder.rebuild(node, tuple(made[source] for source in sources(node)))
+        new = _without_elements(builder, node) or builder.rebuild(node, tuple(made[source] for source in sources(node)))
         weight_of_new = _constant_elements(new, weight)
         if weight_of_new is not None:
             weight[new] = weight_of_new
@@ -29,6 +35,24 @@ def fold(graph: Graph) -> Graph:
                 weight[new] = new.data.size
         made[node] = new
     return rebuilt(graph, made)
+
+
+def _without_elements(builder: GraphBuilder, node: Node) -> Node | None:
+    """What `node` is where it, or what it reduces or pads, has no elements: nothing, or one value everywhere; else None."""
+    builder.origin = node.origin
+    match node:
+        case Input() | Constant():
+            return None
+        case _ if 0 in node.shape:
+            return builder.constant(np.zeros(node.shape, node.dtype.numpy))
+        case Reduce(op, source) if 0 in source.shape:
+            value = identity(op, node.dtype)
+        case Pad(source, _, _, value) if 0 in source.shape:
+            pass
+        case _:
+            return None
+    one = builder.constant(literal(value).reshape((1,) * len(node.shape)))
+    return builder.expand(one, node.shape)
 
 
 def rebuilt(graph: Graph, made: dict[Node, Node]) -> Graph:

@@ -89,7 +89,6 @@ class _Lowering:
         for var, extent in _loop_order(loops, offset, self._row_variables(at)):
             scope = _Scope((var, extent), scope)
         out = self._parameter(self.region.place, self.region.body.dtype, ("", "out"), self.region.body.shape)
-        self._grow(out, offset)
         computed = self.partition.places.get(self.region.body) in (None, self.region.place)
         value = self._value(self.region.body, at, scope, root=computed)
         scope.statements.append(Store(out, ix.to_expr(offset), value))
@@ -129,16 +128,16 @@ class _Lowering:
         target = self.partition.blocks[place.block]
         start = dot(tuple(ix.constant(low) for low in place.low), target.strides()).offset
         layout = "x".join(str(shape[axis]) for axis in target.order)
-        return self._buffer(key, Binding(target.name, start), dtype, layout, shape)
+        buffer = self._buffer(key, Binding(target.name, start), dtype, layout, shape)
+        span = 1 + sum(stride * (extent - 1) for stride, extent in zip(target.strides(), shape, strict=True))
+        self.sizes[buffer.name] = max(self.sizes.get(buffer.name, 0), span)
+        return buffer
 
     def _buffer(self, key: tuple[str, str], binding: Binding, dtype: DType, layout: str, shape: Shape) -> Buffer:
         if key not in self.parameters:
             name = key[1] if key[1] == "out" else f"{'w' if binding.constant else 'a'}{len(self.parameters)}"
             self.parameters[key] = (Buffer(name, dtype, 0), binding, layout, shape)
         return self.parameters[key][0]
-
-    def _grow(self, buffer: Buffer, offset: Index) -> None:
-        self.sizes[buffer.name] = max(self.sizes.get(buffer.name, 0), ix.bounds(offset)[1] + 1)
 
     def _value(self, node: Node, at: Vector, scope: _Scope, *, root: bool = False) -> Expr:
         """The element of `node` at `at`, with what must run before it appended to the open loops."""
@@ -154,7 +153,6 @@ class _Lowering:
     def _load(self, node: Node, place: Place, at: Vector) -> Expr:
         offset = self._offset(place, at)
         buffer = self._parameter(place, node.dtype, (place.block, str(place.low)), node.shape)
-        self._grow(buffer, offset)
         return Load(buffer, ix.to_expr(offset))
 
     def _compute(self, node: Node, at: Vector, scope: _Scope) -> Expr:
@@ -212,7 +210,7 @@ class _Lowering:
                 inner = _Scope((Var(f"k{number}_{axis}"), extent), inner)
         value = self._value(node.source, tuple(at_inner), inner)
         zero = ex.index(0)
-        home.statements += [Alloc(total), Store(total, zero, Lit(_identity(node), node.dtype))]
+        home.statements += [Alloc(total), Store(total, zero, ex.identity(node.op, node.dtype))]
         step = Store(total, zero, ex.apply(node.op, Load(total, zero), value))
         if inner is home:
             home.statements.append(step)
@@ -229,13 +227,6 @@ class _Lowering:
             parameters.append(Parameter(names[buffer.name], "write" if buffer.name == "out" else "read", layout))
         kernel = Kernel("kernel", tuple(parameters), _rebind(body, names), tuple(self.origins))
         return Lowered(kernel, tuple(binding for _, binding, _, _ in self.parameters.values()))
-
-
-def _identity(node: Reduce) -> int | float | bool:
-    if node.op is ops.MAX:
-        return node.dtype.lowest
-    one = node.op is ops.MUL
-    return float(one) if node.dtype.is_float else bool(one) if node.dtype.kind == "bool" else int(one)
 
 
 def _as_index(value: Expr) -> Expr:

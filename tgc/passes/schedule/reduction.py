@@ -39,7 +39,7 @@ def accumulation(body: Statement) -> tuple[Buffer, Op, Expr]:
 def _widened(loop: For, total: Buffer, part: Buffer, op: Op, value: Expr, lanes: int) -> Statement:
     whole, left = divmod(loop.extent, lanes)
     block_var, lane = Var(f"{loop.var.name}_o"), Var(f"{loop.var.name}_i")
-    identity = Lit(_identity(op, total), total.dtype)
+    identity = ex.identity(op, total.dtype)
     each = Ramp(ex.index(0), 1, lanes)
     start = Store(part, each, Broadcast(identity, lanes))
     blocks: Statement = _step(part, op, loop.var, value, ix.axis(block_var, whole) * lanes + ix.axis(lane, lanes), lane, lanes)
@@ -51,13 +51,6 @@ def _widened(loop: For, total: Buffer, part: Buffer, op: Op, value: Expr, lanes:
         masked = ex.apply(ops.WHERE, fresh, value, identity)
         made.append(_step(part, op, loop.var, masked, ix.axis(lane, lanes) + (loop.extent - lanes), lane, lanes))
     return block(*made, *_combined(total, part, op, lanes))
-
-
-def _identity(op: Op, total: Buffer) -> int | float | bool:
-    if op is ops.MAX:
-        return total.dtype.lowest
-    one = op is ops.MUL
-    return float(one) if total.dtype.is_float else bool(one) if total.dtype.kind == "bool" else int(one)
 
 
 def _step(part: Buffer, op: Op, var: Var, value: Expr, at: ix.Index, lane: Var, lanes: int) -> Statement:

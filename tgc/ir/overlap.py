@@ -1,0 +1,84 @@
+"""Whether a kernel can reach one element of memory through two of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tgc.ir import expr as ex
+from tgc.ir import index as ix
+from tgc.ir import ops
+from tgc.ir.expr import Broadcast, Expr, Load, Ramp, Var
+from tgc.ir.index import Index
+from tgc.ir.kernel import Block, For, Kernel, Statement, Store
+from tgc.ir.rewrite import expressions, rewrite, statements, walk
+
+_LANE = Var("every lane")
+
+
+def reach_apart(kernel: Kernel, first: tuple[str, int], second: tuple[str, int]) -> bool:
+    """Whether two parameters, each a buffer's name and the element of one storage where it begins, share no element.
+
+    Boxes of one tensor lie interleaved in memory, so it is not enough to look at where each begins and ends. Accesses inside
+    of an If are not looked at, as their index may leave the box where the condition does not hold.
+    """
+    extents = {inner.var: inner.extent for inner in statements(kernel.body) if isinstance(inner, For)}
+    found: dict[str, dict[Expr, Index]] = {first[0]: {}, second[0]: {}}
+    for name, place in _accesses(kernel.body):
+        if name in found and place not in found[name]:
+            found[name][place] = ix.from_expr(_scalar(place), {**extents, _LANE: place.lanes})
+    mine, others = ([at + start for at in found[name].values()] for name, start in (first, second))
+    return all(apart(a, b) for a in mine for b in others)
+
+
+def apart(a: Index, b: Index) -> bool:
+    """Whether two indices are never equal: by their bounds, or by those of what is left of them modulo one of their strides.
+
+    The variables of the two are unrelated, even where they have the same names.
+    """
+    strides = sorted({abs(factor) for index in (a, b) for _, factor in index.terms}, reverse=True)
+    (a_low, a_high), (b_low, b_high) = ix.bounds(a), ix.bounds(b)
+    return a_high < b_low or b_high < a_low or any(_apart_modulo(a, b, stride) for stride in strides)
+
+
+def _apart_modulo(a: Index, b: Index, modulus: int) -> bool:
+    (a_low, a_high), (b_low, b_high) = ix.bounds(_residue(a, modulus)), ix.bounds(_residue(b, modulus))
+    ahead = (b_low - a_low) % modulus
+    return ahead > a_high - a_low and ahead + (b_high - b_low) < modulus
+
+
+def _residue(index: Index, modulus: int) -> Index:
+    """`index` less multiples of `modulus`, its factors as near to 0 as they come."""
+    half = modulus // 2
+    factors = tuple((atom, (factor + half) % modulus - half) for atom, factor in index.terms)
+    return Index(tuple((atom, factor) for atom, factor in factors if factor), index.offset)
+
+
+def _accesses(statement: Statement) -> Iterator[tuple[str, Expr]]:
+    """The buffer's name and the place of every access outside of conditions."""
+    match statement:
+        case Block(body):
+            for part in body:
+                yield from _accesses(part)
+        case For(_, _, body):
+            yield from _accesses(body)
+        case Store(buffer, place):
+            yield buffer.name, place
+            for expr in walk(*expressions(statement)):
+                if isinstance(expr, Load):
+                    yield expr.buffer.name, expr.index
+        case _:
+            return
+
+
+def _scalar(place: Expr) -> Expr:
+    """A vector of places as one place that depends on the lane."""
+
+    def rule(expr: Expr) -> Expr | None:
+        match expr:
+            case Ramp(base, stride, _):
+                return ex.apply(ops.ADD, base, ex.apply(ops.MUL, _LANE, ex.index(stride)))
+            case Broadcast(value):
+                return value
+        return None
+
+    return rewrite(place, rule)
