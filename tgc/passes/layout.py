@@ -111,15 +111,19 @@ def iteration_index(region: Region) -> Vector:
 
 
 def _followed_order(state: _State, region: Region, at: Vector) -> Order | None:
-    """The order of the largest tensor that is read along the body's own axes; None where none is."""
-    best: tuple[int, Order] | None = None
+    """The order of the tensor that is read along most of the body's own axes, the largest such; None where none is."""
+    best: tuple[tuple[int, int], Order] | None = None
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
         if place is None or place is region.place:
             continue
         order = _order_along(at, index, state.blocks[place.block].order)
-        if order is not None and (best is None or prod(node.shape) > best[0]):
-            best = (prod(node.shape), order)
+        if order is None:
+            continue
+        own = frozenset().union(*(ix.variables(component) for component in at))
+        shared = len(own & frozenset().union(*(ix.variables(component) for component in index)))
+        if best is None or (shared, prod(node.shape)) > best[0]:
+            best = ((shared, prod(node.shape)), order)
     return best[1] if best is not None else None
 
 

@@ -38,7 +38,7 @@ from tgc.ir.graph import (
     Window,
     sources,
 )  # fmt: skip
-from tgc.ir.index import Axis
+from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.program import Role
 from tgc.ir.rewrite import walk
@@ -232,7 +232,7 @@ def _map_joins(state: _State, node: Map | Gather, records: list[Record], alone: 
     if not tensors:
         return True
     size = max(1, prod(node.shape))
-    repeat = sum(record.count for record in records) / size
+    repeat = sum(_evaluations(record) for record in records) / size
     if any(record.inside for record in records) and _ends_reduction(state, node):
         return False
     if alone and repeat <= 1:
@@ -241,6 +241,31 @@ def _map_joins(state: _State, node: Map | Gather, records: list[Record], alone: 
     if alone and repeat <= 2 and isinstance(node, Map):
         return not _ends_reduction(state, node)
     return work <= CHEAP and repeat <= 4 and len(tensors) == 1 and not _ends_reduction(state, node)
+
+
+def _evaluations(record: Record) -> int:
+    """How often the read is evaluated: once for each value of its index, as what a loop does not change leaves the loop.
+
+    In a contraction the loops are tiled, and it is evaluated every time.
+    """
+    if record.inside and record.root.heavy is not None:
+        return record.count
+    return prod(_extents(record.index).values())
+
+
+def _extents(index: Vector) -> dict[Var, int]:
+    """The variables of `index`, with the extents of their loops."""
+    found: dict[Var, int] = {}
+    for component in index:
+        for atom, _ in component.terms:
+            match atom:
+                case Axis(var, extent):
+                    found[var] = extent
+                case Quotient(dividend):
+                    found |= _extents((dividend,))
+                case Opaque(expr, low, high):
+                    found[Var(repr(expr))] = high - low + 1
+    return found
 
 
 def _is_row_constant(node: Node) -> bool:
