@@ -22,7 +22,7 @@ _WIDTHS = {
     "f16": 16, "bf16": 16, "f32": 32, "f64": 64, "index": 32,
 }  # fmt: skip
 LANES = (2, 4, 8, 16)
-"""The lengths of vectors that OpenCL C has."""
+"""The lengths of vectors that OpenCL C has. PoCL 3.0 on AVX2 passes those of 512 bits wrongly to built-in functions; targets stay below."""
 
 
 def _scalar() -> dict[str, Form]:
