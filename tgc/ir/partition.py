@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tgc.ir.dtypes import DType
-from tgc.ir.graph import Graph, Node, Pad, Reduce, Shape
+from tgc.ir.graph import Constant, Graph, Node, Pad, Reduce, Shape
+from tgc.ir.kernel import Kernel
 from tgc.ir.program import Role
 
 
@@ -78,3 +79,20 @@ class Partition:
     steps: tuple[Step, ...]
     places: Mapping[Node, Place]
     blocks: Mapping[str, Block] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a launch passes for one parameter: a block from element `start` on, or a constant."""
+
+    block: str = ""
+    start: int = 0
+    constant: Constant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A kernel with canonical names (equal computations are equal kernels) and what to pass for its parameters."""
+
+    kernel: Kernel
+    bindings: tuple[Binding, ...]

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from tgc.ir.expr import Expr
 from tgc.ir.graph import Constant
 from tgc.ir.kernel import Kernel
-from tgc.ir.partition import Block, Fill, Partition
+from tgc.ir.partition import Binding, Block, Fill, Lowered, Partition
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.ir.rewrite import map_expressions
-from tgc.passes.lower import Binding, Lowered, lower, lower_fill
+from tgc.passes.lower import lower
+from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
 from tgc.passes.partition import identifier
 from tgc.passes.schedule.apply import Scheduled

@@ -19,7 +19,7 @@ from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, 
 from tgc.ir.index import Index
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.views import Vector, dot, source_index
-from tgc.passes.lower import forward, path_to, reads
+from tgc.passes.region_reads import iteration_index, reads
 
 Order = tuple[int, ...]
 
@@ -97,17 +97,6 @@ def _detour(state: _State, region: Region, wish: Order) -> list[Step]:
 
 def _identity_of(node: Node) -> Arg:
     return Arg(0, node.dtype)
-
-
-def iteration_index(region: Region) -> Vector:
-    """The body's index in terms of the loops: the contraction's axes where there is one, else the body's own."""
-    heavy = region.contraction
-    shape = region.body.shape if heavy is None else heavy.shape
-    at = tuple(ix.axis(Var(f"i{axis}"), size) for axis, size in enumerate(shape))
-    if heavy is not None:
-        for view in reversed(path_to(region.body, heavy)):
-            at = forward(view, at)
-    return at
 
 
 def _followed_order(state: _State, region: Region, at: Vector) -> Order | None:

@@ -22,37 +22,19 @@ from tgc.ir.graph import (
     Input,
     Map,
     Node,
-    Pad,
     Permute,
     Reduce,
     Reshape,
     Shape,
     Slice,
     Window,
-    sources,
 )
 from tgc.ir.index import Index
 from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store, block
-from tgc.ir.partition import Fill, Partition, Place, Region
-from tgc.ir.rewrite import map_expressions, rewrite, substitute, walk
-from tgc.ir.views import Vector, dot, flatten, source_index, unflatten
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What a launch passes for one parameter: a block from element `start` on, or a constant."""
-
-    block: str = ""
-    start: int = 0
-    constant: Constant | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """A kernel with canonical names (equal computations are equal kernels) and what to pass for its parameters."""
-
-    kernel: Kernel
-    bindings: tuple[Binding, ...]
+from tgc.ir.partition import Binding, Lowered, Partition, Place, Region
+from tgc.ir.rewrite import map_expressions, rewrite, substitute
+from tgc.ir.views import Vector, dot, flatten, source_index
+from tgc.passes.region_reads import iteration_index, reads
 
 
 @dataclass(eq=False, slots=True)
@@ -98,13 +80,9 @@ class _Lowering:
         """The body's index in terms of the loops, and the loops."""
         heavy = self.region.contraction
         shape = self.region.body.shape if heavy is None else heavy.shape
-        at = tuple(self._axis(f"i{axis}", size) for axis, size in enumerate(shape))
-        loops = [(Var(f"i{axis}"), size) for axis, size in enumerate(shape) if size != 1]
-        if heavy is None:
-            return at, loops
-        for view in reversed(path_to(self.region.body, heavy)):
-            at = forward(view, at)
-        return at, loops
+        for axis, size in enumerate(shape):
+            self.extents[Var(f"i{axis}")] = size
+        return iteration_index(self.region), [(Var(f"i{axis}"), size) for axis, size in enumerate(shape) if size != 1]
 
     def _axis(self, name: str, extent: int) -> Index:
         self.extents[Var(name)] = extent
@@ -292,120 +270,3 @@ def _rebind(body: Statement, names: Mapping[str, Buffer]) -> Statement:
                 return statement
 
     return stores(map_expressions(body, lambda expr: rewrite(expr, rule, memo)))
-
-
-def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
-    """The reshapes and permutes between `body` and `contraction`, the body's first."""
-    stack: list[tuple[Node, tuple[Reshape | Permute, ...]]] = [(body, ())]
-    seen: set[int] = set()
-    while stack:
-        node, path = stack.pop()
-        if node is contraction:
-            return list(path)
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        match node:
-            case Map():
-                stack.extend((source, path) for source in node.sources)
-            case Reshape() | Permute():
-                stack.append((node.source, (*path, node)))
-    raise AssertionError("the region's contraction is not in its body")
-
-
-def forward(view: Reshape | Permute, at: Vector) -> Vector:
-    """The view's own index where its source's is `at`."""
-    if isinstance(view, Permute):
-        return tuple(at[axis] for axis in view.order)
-    return unflatten(flatten(at, view.source.shape), view.shape)
-
-
-def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, Vector]]:
-    """Every reduction, constant and placed node that `region` reads, with its index, from the body at `at` inward."""
-    found: dict[tuple[Node, Vector], None] = {}
-    computed = region.body if partition.places.get(region.body) in (None, region.place) else None
-    seen: set[tuple[int, Vector]] = set()
-    stack: list[tuple[Node, Vector]] = [(region.body, at)]
-    while stack:
-        node, index = stack.pop()
-        if (id(node), index) in seen:
-            continue
-        seen.add((id(node), index))
-        if isinstance(node, (Input, Constant)) or (node in partition.places and node is not computed):
-            found[node, index] = None
-            continue
-        match node:
-            case Reshape() | Permute() | Expand() | Slice() | Window():
-                stack.append((node.source, source_index(node, index)))
-            case Reduce():
-                found[node, index] = None
-                inner = list(index)
-                for axis in node.axes:
-                    inner[axis] = ix.axis(Var(f"k{len(found)}_{axis}"), node.source.shape[axis])
-                stack.append((node.source, tuple(inner)))
-            case Gather():
-                stack.extend((coordinate, index) for coordinate in node.coordinates)
-                stack.append((node.source, _gathered_index(node, index, partition)))
-            case _:
-                stack.extend((source, index) for source in sources(node))
-    return list(found)
-
-
-def _gathered_index(node: Gather, index: Vector, partition: Partition) -> Vector:
-    """Where `node` reads its source, each component an unknown function of the variables that its coordinate varies with."""
-    found: list[Index] = []
-    for coordinate, size in zip(node.coordinates, node.source.shape, strict=True):
-        used = sorted(_varies_with(coordinate, index, partition), key=lambda var: var.name)
-        unknown: Expr = Var("gathered")
-        for var in used:
-            unknown = ex.apply(ops.ADD, unknown, var)
-        found.append(ix.opaque(unknown, 0, size - 1))
-    return tuple(found)
-
-
-def _varies_with(node: Node, index: Vector, partition: Partition) -> frozenset[Var]:
-    """The variables on which the element of `node` at `index` depends."""
-    if node not in partition.places:
-        match node:
-            case Reshape() | Permute() | Expand() | Slice() | Window():
-                return _varies_with(node.source, source_index(node, index), partition)
-            case Map():
-                own = [ix.variables(index[e.axis]) for e in walk(node.expr) if isinstance(e, Coordinate)]
-                return frozenset().union(*own, *(_varies_with(source, index, partition) for source in node.sources))
-    return frozenset().union(*(ix.variables(component) for component in index))
-
-
-def lower_fill(fill: Fill, partition: Partition) -> Lowered:
-    """Stores of the pad's value around what it pads: for each axis the slab before and the slab after."""
-    pad, target = fill.pad, partition.blocks[fill.place.block]
-    strides = target.strides()
-    start = dot(tuple(ix.constant(low) for low in fill.place.low), strides).offset
-    size = 1 + sum(stride * (extent - 1) for stride, extent in zip(strides, pad.shape, strict=True))
-    out = Buffer("out", pad.dtype, size)
-    nests: list[Statement] = []
-    for axis in range(len(pad.shape)):
-        for first, count in ((0, pad.low[axis]), (pad.shape[axis] - pad.high[axis], pad.high[axis])):
-            if count:
-                nests.append(_slab(pad, target.order, strides, axis, first, count, out, len(nests)))
-    layout = "x".join(str(pad.shape[axis]) for axis in target.order)
-    kernel = Kernel("kernel", (Parameter(out, "write", layout),), block(*nests), (pad.origin,) if pad.origin else ())
-    return Lowered(kernel, (Binding(target.name, start),))
-
-
-def _slab(
-    pad: Pad, order: tuple[int, ...], strides: tuple[int, ...], axis: int, first: int, count: int, out: Buffer, number: int
-) -> Statement:
-    """The halo along `axis`: earlier axes over the inside only, since their own slabs cover the rest."""
-    offset = ix.constant(first * strides[axis])
-    loops: list[tuple[Var, int]] = []
-    for other in order:
-        low = pad.low[other] if other < axis else 0
-        extent = count if other == axis else pad.source.shape[other] if other < axis else pad.shape[other]
-        var = Var(f"i{number}_{other}")
-        offset = offset + (ix.axis(var, extent) + low) * strides[other]
-        if extent != 1:
-            loops.append((var, extent))
-    body: Statement = Store(out, ix.to_expr(offset), pad.value)
-    for var, extent in reversed(loops):
-        body = For(var, extent, body)
-    return body
