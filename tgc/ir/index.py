@@ -180,8 +180,9 @@ def bounds(index: Index) -> Bounds:
     terms = dict(index.terms)
     low = high = index.offset
     for atom in sorted((a for a in terms if isinstance(a, Quotient)), key=lambda a: -a.divisor):
-        span = _take_remainder(atom, terms)
-        low, high = low + span[0], high + span[1]
+        for sign in (1, -1):
+            start, end = _take_remainder(atom, terms, sign)
+            low, high = low + min(start * sign, end * sign), high + max(start * sign, end * sign)
     for other, factor in terms.items():
         a, b = atom_bounds(other)
         low += min(a * factor, b * factor)
@@ -189,28 +190,28 @@ def bounds(index: Index) -> Bounds:
     return (low, high)
 
 
-def _take_remainder(atom: Quotient, terms: dict[Atom, int]) -> Bounds:
-    """Finds k*(x/c) - k*m*(x/(c*m)) in `terms` for atom = x/(c*m), takes it out, and answers its bounds, 0 .. k*(m-1).
+def _take_remainder(atom: Quotient, terms: dict[Atom, int], sign: int) -> Bounds:
+    """Finds k*(x/c) - k*m*(x/(c*m)) in sign * `terms` for atom = x/(c*m), takes it out, and answers its bounds, 0 .. k*(m-1).
 
     With c = 1 the first part is k times the terms of x itself. What is left of the atom stays in `terms`.
     """
-    weight = terms.get(atom, 0)
+    weight = terms.get(atom, 0) * sign
     if weight >= 0:
         return (0, 0)
     dividend, divisor = atom.dividend, atom.divisor
-    for partner, factor in terms.items():
+    for partner, factor in ((a, c * sign) for a, c in terms.items()):
         if isinstance(partner, Quotient) and partner.dividend == dividend and factor > 0:
             ratio, inexact = divmod(divisor, partner.divisor)
             if not inexact and abs(weight + factor * ratio) < -weight:
                 del terms[partner]
-                terms[atom] = weight + factor * ratio
+                terms[atom] = (weight + factor * ratio) * sign
                 return (0, factor * (ratio - 1))
     scale = -(weight // divisor)
-    if not all(_contains(terms.get(a, 0), c * scale) for a, c in dividend.terms):
+    if not all(_contains(terms.get(a, 0) * sign, c * scale) for a, c in dividend.terms):
         return (0, 0)
     for a, c in dividend.terms:
-        terms[a] -= c * scale
-    terms[atom] = weight + scale * divisor
+        terms[a] -= c * scale * sign
+    terms[atom] = (weight + scale * divisor) * sign
     top = min(divisor - 1, bounds(dividend)[1])
     return (-dividend.offset * scale, (top - dividend.offset) * scale)
 

@@ -8,7 +8,7 @@ from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Broadcast, Expr, Load, Ramp, Var
-from tgc.ir.index import Index
+from tgc.ir.index import Index, Quotient
 from tgc.ir.kernel import Block, For, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
 
@@ -31,13 +31,23 @@ def reach_apart(kernel: Kernel, first: tuple[str, int], second: tuple[str, int])
 
 
 def apart(a: Index, b: Index) -> bool:
-    """Whether two indices are never equal: by their bounds, or by those of what is left of them modulo one of their strides.
+    """Whether two indices are never equal: by their bounds, or by those of what is left of them modulo one stride of theirs.
 
     The variables of the two are unrelated, even where they have the same names.
     """
-    strides = sorted({abs(factor) for index in (a, b) for _, factor in index.terms}, reverse=True)
+    strides = sorted({stride for index in (a, b) for stride in _strides(index)}, reverse=True)
     (a_low, a_high), (b_low, b_high) = ix.bounds(a), ix.bounds(b)
     return a_high < b_low or b_high < a_low or any(_apart_modulo(a, b, stride) for stride in strides)
+
+
+def _strides(index: Index) -> Iterator[int]:
+    """How far `index` moves with its variables, and with x/c where it also moves with x, as both do in x/c * s + x%c."""
+    factors = dict(index.terms)
+    for atom, factor in index.terms:
+        yield abs(factor)
+        if isinstance(atom, Quotient):
+            for part, inner in atom.dividend.terms:
+                yield abs(factor + factors.get(part, 0) // inner * atom.divisor) or 1
 
 
 def _apart_modulo(a: Index, b: Index, modulus: int) -> bool:

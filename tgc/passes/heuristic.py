@@ -35,6 +35,7 @@ from tgc.passes.nest import (
 from tgc.passes.schedule.apply import Scheduled, Scheduling
 from tgc.passes.schedule.loops import find_loop, parts
 from tgc.passes.schedule.pack import packing_of
+from tgc.passes.schedule.reduction import accumulates
 from tgc.passes.tile import Operand, Problem, Tile, best_tile
 from tgc.targets import Target
 
@@ -129,7 +130,7 @@ class _Planner:
         """A nest that adds up into one register, by itself: along its innermost loop where memory is contiguous there."""
         last = loops[-1]
         strides = strides_in(self.body)
-        lanes = self.lanes(last.body, last.extent)
+        lanes = self.lanes(last.body, last.extent) if accumulates(last.body) else 1
         found = accesses(last.body)
         scattered = [access for access in found if strides.of(access, last.var) not in (0, 1)]
         if lanes > 1 and last.extent % lanes == 0 and all(self.packable(access, last.var) for access in scattered):

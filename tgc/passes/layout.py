@@ -15,7 +15,7 @@ from math import prod
 
 from tgc.ir import index as ix
 from tgc.ir.expr import Arg, Var
-from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Slice, Window
+from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window
 from tgc.ir.index import Index
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.views import Vector, dot, source_index
@@ -31,7 +31,7 @@ class _State:
     blocks: dict[str, Block]
     wishes: dict[str, dict[Order, int]]
     settled: set[str]
-    copies: list[tuple[Region, str]] = field(default_factory=list)  # and the block that each reads
+    copies: list[tuple[Region, Node]] = field(default_factory=list)  # and what each reads
 
 
 def layout(partition: Partition) -> Partition:
@@ -45,9 +45,16 @@ def layout(partition: Partition) -> Partition:
     for name in blocks:
         _settle(state, name)
     for copy, source in state.copies:
-        written = max(number for number, step in enumerate(steps) if step.place.block == source) if blocks[source].role == "arena" else -1
-        steps.insert(written + 1, copy)
+        written = (number for number, step in enumerate(steps) if _writes_part_of(step, state.places[source], source.shape))
+        steps.insert(1 + max(written, default=-1), copy)
     return Partition(partition.graph, tuple(steps), state.places, blocks)
+
+
+def _writes_part_of(step: Step, place: Place, shape: Shape) -> bool:
+    """Whether what `step` writes is in the box of `shape` at `place`."""
+    written = step.pad.shape if isinstance(step, Fill) else step.body.shape
+    sides = zip(place.low, shape, step.place.low, written, strict=True) if step.place.block == place.block else None
+    return sides is not None and all(low <= start and start + count <= low + size for low, size, start, count in sides)
 
 
 def _settle_region(state: _State, region: Region) -> list[Step]:
@@ -180,7 +187,7 @@ def _copy_operands(state: _State, region: Region, heavy: Reduce, at: Vector, wis
     for source, (node, _) in zip(heavy.source.sources, operands, strict=True):
         made = _copied_operand(state, source, reduction_index(heavy), vector)
         if made is not None:
-            state.copies.append((made, state.places[node].block))
+            state.copies.append((made, node))
 
 
 def _vector_variable(region: Region, at: Vector, wish: Order) -> Var | None:

@@ -36,6 +36,15 @@ def accumulation(body: Statement) -> tuple[Buffer, Op, Expr]:
     raise InvalidIrError("the loop does more than accumulate into one register")
 
 
+def accumulates(body: Statement) -> bool:
+    """Whether `body` is an `accumulation`, and no more."""
+    try:
+        accumulation(body)
+    except InvalidIrError:
+        return False
+    return True
+
+
 def _widened(loop: For, total: Buffer, part: Buffer, op: Op, value: Expr, lanes: int) -> Statement:
     whole, left = divmod(loop.extent, lanes)
     block_var, lane = Var(f"{loop.var.name}_o"), Var(f"{loop.var.name}_i")
