@@ -70,7 +70,7 @@ def _compiled(folder: Path, inputs: dict[str, Array]) -> Engine:
     load(folder)
     start = time.perf_counter()
     model = load(folder)
-    arrays = [np.require(inputs[tensor.name], requirements="CA") for tensor in model.inputs]
+    arrays = [np.require(inputs[tensor.name], requirements=["C", "A"]) for tensor in model.inputs]
     outputs = [np.empty(tensor.shape, tensor.dtype.numpy) for tensor in model.outputs]
     model.execute(arrays, outputs)
     return Engine("tgc", tgc.__version__, time.perf_counter() - start, lambda: model.execute(arrays, outputs))

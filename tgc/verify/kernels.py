@@ -50,7 +50,7 @@ class KernelReport:
 
 
 def verify_kernels(
-    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 200_000, watch: Watch | None = None
+    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 1_000_000, watch: Watch | None = None
 ) -> list[KernelReport]:
     """One report for each call of `artifact`, in order, with the model's `inputs`."""
     program = artifact.program
@@ -198,7 +198,8 @@ def _thin(body: Statement, var: Var, keep: int) -> Statement:
     assert isinstance(body, For)
     if body.var != var:
         return For(body.var, body.extent, _thin(body.body, var, keep), body.kind)
-    spread: dict[Expr, Expr] = {var: apply(ops.MUL, var, index(body.extent // keep))}
+    stride = body.extent // keep
+    spread: dict[Expr, Expr] = {var: apply(ops.ADD, apply(ops.MUL, var, index(stride)), index(stride // 2))}
     return For(var, keep, map_expressions(body.body, lambda expr: substitute(expr, spread)), body.kind)
 
 
