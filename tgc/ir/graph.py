@@ -302,6 +302,10 @@ class GraphBuilder:
         assert isinstance(node, Constant)
         return node
 
+    def keep(self, node: Constant) -> Node:
+        """`node`, or the constant with the same data that was made before; nothing is copied."""
+        return self._intern(("constant", node.digest), node)
+
     def map(self, expr: Expr, *srcs: Node, shape: Shape | None = None) -> Node:
         """A map of `expr` over `srcs`; `shape` is needed only where there is no source."""
         if not srcs and shape is None:
@@ -383,37 +387,3 @@ class GraphBuilder:
         if len(kept) == 1:
             return kept[0]
         return self._intern(("concat", tuple(map(id, kept)), axis), Concat(kept, axis, self.origin))
-
-    def rebuild(self, node: Node, srcs: tuple[Node, ...]) -> Node:
-        """`node` over other sources of the same types, its origin kept."""
-        self.origin = node.origin
-        match node:
-            case Input(name, dtype, shape):
-                return self.input(name, dtype, shape)
-            case Constant():
-                return self._intern(("constant", node.digest), node)
-            case Map(expr, _, shape):
-                return self.map(expr, *srcs, shape=shape)
-            case Reduce(op, _, axes):
-                return self.reduce(op, srcs[0], axes)
-            case Gather(_, _, shape):
-                return self.gather(srcs[0], srcs[1:], shape)
-            case Concat(_, axis):
-                return self.concat(srcs, axis)
-            case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
-                return self._rebuild_view(node, srcs[0])
-
-    def _rebuild_view(self, node: View, source: Node) -> Node:
-        match node:
-            case Reshape(_, shape):
-                return self.reshape(source, shape)
-            case Permute(_, order):
-                return self.permute(source, order)
-            case Expand(_, shape):
-                return self.expand(source, shape)
-            case Slice(_, starts, steps, shape):
-                return self.slice(source, starts, steps, shape)
-            case Pad(_, low, high, value):
-                return self.pad(source, low, high, value)
-            case Window(_, axis, size, stride, dilation):
-                return self.window(source, axis, size, stride, dilation)

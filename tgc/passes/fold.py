@@ -16,6 +16,7 @@ from tgc.ir.expr import identity
 from tgc.ir.graph import Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
 from tgc.ir.interpret import evaluate
 from tgc.ir.meaning import literal
+from tgc.ir.rebuild import rebuild
 
 SMALL = 1 << 16  # elements that are always worth storing
 
@@ -26,7 +27,7 @@ def fold(graph: Graph) -> Graph:
     made: dict[Node, Node] = {}
     weight: dict[Node, int] = {}  # for nodes that depend on constants alone: the elements of those constants
     for node in graph.nodes():
-        new = _without_elements(builder, node) or builder.rebuild(node, tuple(made[source] for source in sources(node)))
+        new = _without_elements(builder, node) or rebuild(builder, node, tuple(made[source] for source in sources(node)))
         weight_of_new = _constant_elements(new, weight)
         if weight_of_new is not None:
             weight[new] = weight_of_new

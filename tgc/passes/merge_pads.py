@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from tgc.ir.expr import Lit
 from tgc.ir.graph import Graph, GraphBuilder, Node, Pad, sources
+from tgc.ir.rebuild import rebuild
 from tgc.passes.fold import rebuilt
 
 Amounts = tuple[int, ...]
@@ -27,7 +28,7 @@ def merge_pads(graph: Graph) -> Graph:
             starts = tuple(a - b for a, b in zip(low, node.low, strict=True))
             made[node] = builder.slice(whole, starts, (1,) * len(starts), node.shape)
         else:
-            made[node] = builder.rebuild(node, tuple(made[source] for source in sources(node)))
+            made[node] = rebuild(builder, node, tuple(made[source] for source in sources(node)))
     return rebuilt(graph, made)
 
 

@@ -12,6 +12,7 @@ from tgc.ir.dtypes import BF16, F16, F32, DType
 from tgc.ir.expr import Apply, Arg, Expr, Lit, cast
 from tgc.ir.graph import Constant, Graph, GraphBuilder, Input, Map, Node, Pad, sources
 from tgc.ir.ops import BITCAST, CAST
+from tgc.ir.rebuild import rebuild
 from tgc.ir.rewrite import rewrite
 
 NARROW: tuple[DType, ...] = (F16, BF16)
@@ -36,7 +37,7 @@ def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node
     builder.origin = node.origin
     match node:
         case Input() | Constant():
-            return _cast_map(builder, builder.rebuild(node, new), F32) if node.dtype in NARROW else builder.rebuild(node, new)
+            return _cast_map(builder, rebuild(builder, node, new), F32) if node.dtype in NARROW else rebuild(builder, node, new)
         case Map(expr, old, shape):
             wide: dict[Expr, Expr] = {
                 Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in NARROW
@@ -45,7 +46,7 @@ def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node
         case Pad(_, low, high, value) if value.dtype in NARROW:
             return builder.pad(new[0], low, high, Lit(float(value.value), F32))
         case _:
-            return builder.rebuild(node, new)
+            return rebuild(builder, node, new)
 
 
 def _cast_map(builder: GraphBuilder, node: Node, dtype: DType) -> Node:

@@ -1,0 +1,57 @@
+"""Making a node again over other sources: how a pass carries over what it does not change."""
+
+from __future__ import annotations
+
+from tgc.ir.graph import (
+    Concat,
+    Constant,
+    Expand,
+    Gather,
+    GraphBuilder,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Slice,
+    View,
+    Window,
+)
+
+
+def rebuild(builder: GraphBuilder, node: Node, srcs: tuple[Node, ...]) -> Node:
+    """`node` over other sources of the same types, its origin kept."""
+    builder.origin = node.origin
+    match node:
+        case Input(name, dtype, shape):
+            return builder.input(name, dtype, shape)
+        case Constant():
+            return builder.keep(node)
+        case Map(expr, _, shape):
+            return builder.map(expr, *srcs, shape=shape)
+        case Reduce(op, _, axes):
+            return builder.reduce(op, srcs[0], axes)
+        case Gather(_, _, shape):
+            return builder.gather(srcs[0], srcs[1:], shape)
+        case Concat(_, axis):
+            return builder.concat(srcs, axis)
+        case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
+            return _rebuild_view(builder, node, srcs[0])
+
+
+def _rebuild_view(builder: GraphBuilder, node: View, source: Node) -> Node:
+    match node:
+        case Reshape(_, shape):
+            return builder.reshape(source, shape)
+        case Permute(_, order):
+            return builder.permute(source, order)
+        case Expand(_, shape):
+            return builder.expand(source, shape)
+        case Slice(_, starts, steps, shape):
+            return builder.slice(source, starts, steps, shape)
+        case Pad(_, low, high, value):
+            return builder.pad(source, low, high, value)
+        case Window(_, axis, size, stride, dilation):
+            return builder.window(source, axis, size, stride, dilation)
