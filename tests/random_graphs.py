@@ -34,11 +34,11 @@ class Case:
 
 def random_graph(seed: int, *, size: int = 5, nodes: int = 8) -> Case:
     """The graph of `seed`; extents are mostly up to `size`, and about `nodes` things are computed."""
-    return _Maker(random.Random(seed), size, nodes).run(seed)
+    return GraphMaker(random.Random(seed), size, nodes).run(seed)
 
 
 @dataclass(slots=True)
-class _Maker:
+class GraphMaker:
     random: random.Random
     size: int
     count: int

@@ -1,13 +1,18 @@
 """Plan memory: offsets in the arena, so that blocks which are never needed at the same time may share bytes.
 
-Greedy by size: the largest block first, each at the lowest offset where nothing that lives at the same time is in the way.
-(Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020, section 5.2.)
+Each block in turn goes to an offset where nothing that lives at the same time is in the way; what differs is whose turn it is
+and which offset. Three ways are tried and the smallest arena is kept:
+
+- the largest first, at the lowest offset (Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
+  2020, section 5.2);
+- the one needed earliest first, at the lowest offset;
+- the same from both ends of an arena of the least possible size, which no plan for a chain of layers can beat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,43 @@ class Lifetime:
 
 def plan_memory(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, int], int]:
     """The offset of each block, a multiple of `alignment`, and the bytes of the whole arena."""
+    rounded = [replace(block, size=aligned(block.size, alignment)) for block in lifetimes]
+    by_size = sorted(rounded, key=lambda entry: (-entry.size, entry.first, entry.name))
+    by_time = sorted(rounded, key=lambda entry: (entry.first, -entry.size, entry.name))
+    plans = [_plan(by_size, None), _plan(by_time, None), _plan(by_time, largest_live_set(rounded))]
+    return min(plans, key=lambda plan: plan[1])
+
+
+def _plan(blocks: Sequence[Lifetime], end: int | None) -> tuple[Mapping[str, int], int]:
+    """The blocks placed in order, at the lowest offset or, above the bottom, at the highest below `end`; and the arena's bytes."""
     placed: list[tuple[int, Lifetime]] = []
-    for block in sorted(lifetimes, key=lambda entry: (-entry.size, entry.first, entry.name)):
-        offset = 0
-        for start, other in sorted(((start, other) for start, other in placed if other.overlaps(block)), key=lambda entry: entry[0]):
-            if offset + block.size <= start:
-                break
-            offset = max(offset, aligned(start + other.size, alignment))
+    for block in blocks:
+        taken = sorted((start, start + other.size) for start, other in placed if other.overlaps(block))
+        offset = _lowest(taken, block.size)
+        if end is not None and offset > 0:
+            offset = _highest(taken, block.size, end) if offset + block.size <= end else offset
         placed.append((offset, block))
-    total = max((start + block.size for start, block in placed), default=0)
-    return {block.name: start for start, block in placed}, aligned(total, alignment)
+    return {block.name: start for start, block in placed}, max((start + block.size for start, block in placed), default=0)
+
+
+def _lowest(taken: Sequence[tuple[int, int]], size: int) -> int:
+    """The lowest offset of `size` free bytes; `taken` are intervals by their start."""
+    offset = 0
+    for start, stop in taken:
+        if offset + size <= start:
+            break
+        offset = max(offset, stop)
+    return offset
+
+
+def _highest(taken: Sequence[tuple[int, int]], size: int, end: int) -> int:
+    """The highest offset of `size` free bytes below `end`, where there are any."""
+    offset = end - size
+    for start, stop in sorted(taken, key=lambda interval: -interval[1]):
+        if stop <= offset:
+            break
+        offset = min(offset, start - size)
+    return offset
 
 
 def aligned(value: int, alignment: int) -> int:
