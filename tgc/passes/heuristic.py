@@ -162,6 +162,7 @@ class _Planner:
         rows, tile = self.choose_tile(loops, found, vector, lanes)
         packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
         names = _Names(vector.var.name, rows.var.name if rows is not None else "")
+        shared = rows is not None and self.rows_share_loads(found, rows.var, vector.var)
         self.split_for_tile(loops, vector, rows, lanes, tile, names)
         if lanes > 1:
             self.do(Vectorize(names.lane))
@@ -171,10 +172,16 @@ class _Planner:
             self.do(Distribute(names.vector))
         for buffer in dict.fromkeys(packed):
             self.pack(buffer)
-        self.unroll_window(found, tile)
+        if shared:
+            self.unroll_window(found, tile)
         for name in (names.row, names.vector):
             if name:
                 self.do(Unroll(name))
+
+    def rows_share_loads(self, found: Accumulation, rows: Var, vector: Var) -> bool:
+        """Whether some operand moves along rows and vectors both, so that neighbouring windows overlap in it."""
+        strides = strides_in(self.body)
+        return any(strides.of(a, rows) != 0 and strides.of(a, vector) != 0 for a in accesses(found.update))
 
     def worth_packing(self, access: Access, vector: Var) -> bool:
         return access.buffer in self.constants and strides_in(self.body).of(access, vector) != 0

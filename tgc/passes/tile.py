@@ -61,8 +61,13 @@ def _candidates(problem: Problem, target: Target) -> Iterable[Tile]:
 
 
 def registers(problem: Problem, rows: int, vectors: int) -> int:
-    """Vector registers that a tile needs: accumulators, the operand kept for all rows, and one or two in flight."""
-    kept = vectors if any(o.along_vectors and not o.along_rows for o in problem.operands) and rows > 1 else 1
+    """Vector registers that a tile needs: accumulators, the operand kept for all rows, and one or two in flight.
+
+    Where an operand moves along rows and vectors both, rows share its elements from one step to the next: these stay too.
+    """
+    if any(o.along_rows and o.along_vectors for o in problem.operands):
+        return 2 * rows * vectors + vectors + 3
+    kept = vectors if any(o.along_vectors for o in problem.operands) and rows > 1 else 1
     return rows * vectors + kept + (1 if vectors > 1 else 0)
 
 
