@@ -15,29 +15,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Apply, Arg, Expr, Var
-from tgc.ir.graph import (
-    Concat,
-    Constant,
-    Expand,
-    Gather,
-    Graph,
-    Input,
-    Map,
-    Node,
-    Pad,
-    Permute,
-    Reduce,
-    Reshape,
-    Slice,
-    Window,
-    sources,
-)  # fmt: skip
+from tgc.ir.graph import Concat, Constant, Expand, Gather, Graph, Input, Map, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
 from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.program import Role
@@ -45,7 +30,8 @@ from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
 
 MOST_RECORDS = 16  # reads of one node from one region, beyond which it is written to memory
-MOST_WORK = 600  # scalar operations an element in one region
+MOST_WORK = 300  # scalar operations an element in one region
+MOST_DEPTH = 60  # nodes between a region's body and what joins it
 CHEAP = 2  # operations that may be repeated rather than stored
 _WEIGHTS = {"DIV": 4, "SQRT": 4, "EXP2": 10, "LOG2": 12, "SIN": 14}
 
@@ -66,7 +52,7 @@ class Root:
 class Record:
     """A read of a node: by `root`, at `index`, `count` times in all, inside a reduction or not.
 
-    one_to_one: between the region's body and here are only maps, reshapes and permutes.
+    one_to_one: between the region's body and here are only maps, reshapes and permutes. depth: nodes between.
     """
 
     root: Root
@@ -74,12 +60,14 @@ class Record:
     count: int
     inside: bool
     one_to_one: bool
+    depth: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
 class _State:
     graph: Graph
-    users: dict[Node, list[Node]] = field(default_factory=dict)
+    users: Mapping[Node, list[Node]]
+    ends: frozenset[Node]
     records: dict[Node, list[Record]] = field(default_factory=lambda: defaultdict(list))
     claims: dict[Node, tuple[Node, tuple[int, ...]]] = field(default_factory=dict)
     roots: list[tuple[int, int, Root]] = field(default_factory=list)
@@ -89,7 +77,8 @@ class _State:
 def partition(graph: Graph) -> Partition:
     """The regions of `graph`, every block row-major for now."""
     order = graph.nodes()
-    state = _State(graph, users=_users(order))
+    users = _users(order)
+    state = _State(graph, users, _reduction_ends(order, users))
     outputs = _output_owners(graph)
     position = {node: number for number, node in enumerate(order)}
     _claim(state, order, outputs)
@@ -206,11 +195,11 @@ def _visit(state: _State, node: Node, outputs: dict[Node, int], position: dict[N
             for record in records:
                 at = source_index(node, record.index)
                 one_to_one = record.one_to_one and isinstance(node, (Reshape, Permute))
-                state.records[node.source].append(Record(record.root, at, record.count, record.inside, one_to_one))
+                state.records[node.source].append(Record(record.root, at, record.count, record.inside, one_to_one, record.depth + 1))
             return
     forced = node in outputs or node in state.claims
     if not records and not forced:
-        return
+        return  # nothing reads it
     if forced or not _joins(state, node, records):
         root = _new_root(state, node, None, position[node])
         records = [Record(root, root.variables, prod(node.shape), False, True)]
@@ -220,7 +209,7 @@ def _visit(state: _State, node: Node, outputs: dict[Node, int], position: dict[N
 
 def _joins(state: _State, node: Map | Reduce | Gather, records: list[Record]) -> bool:
     roots = list(dict.fromkeys(record.root for record in records))
-    if len(records) > MOST_RECORDS or any(root.work > MOST_WORK for root in roots):
+    if len(records) > MOST_RECORDS or any(root.work > MOST_WORK for root in roots) or any(r.depth > MOST_DEPTH for r in records):
         return False
     if isinstance(node, Reduce):
         return len(roots) == 1 and _reduce_joins(node, roots[0], records)
@@ -233,14 +222,14 @@ def _map_joins(state: _State, node: Map | Gather, records: list[Record], alone: 
         return True
     size = max(1, prod(node.shape))
     repeat = sum(_evaluations(record) for record in records) / size
-    if any(record.inside for record in records) and _ends_reduction(state, node):
+    if any(record.inside for record in records) and node in state.ends:
         return False
     if alone and repeat <= 1:
         return True
     work = _work(node)
     if alone and repeat <= 2 and isinstance(node, Map):
-        return not _ends_reduction(state, node)
-    return work <= CHEAP and repeat <= 4 and len(tensors) == 1 and not _ends_reduction(state, node)
+        return node not in state.ends
+    return work <= CHEAP and repeat <= 4 and len(tensors) == 1 and node not in state.ends
 
 
 def _evaluations(record: Record) -> int:
@@ -275,18 +264,18 @@ def _is_row_constant(node: Node) -> bool:
     return isinstance(node, Constant)
 
 
-def _ends_reduction(state: _State, node: Node) -> bool:
-    """Whether `node` is a pointwise end of a reduction that only it reads, and so belongs to that reduction's epilogue."""
-    for source in sources(node):
-        inner = source
-        while isinstance(inner, (Reshape, Permute)) and len(state.users[inner]) == 1:
-            inner = inner.source
-        if len(state.users[inner]) == 1 and prod(inner.shape) == prod(node.shape):
-            if isinstance(inner, Reduce):
-                return True
-            if isinstance(inner, Map) and _ends_reduction(state, inner):
-                return True
-    return False
+def _reduction_ends(order: list[Node], users: Mapping[Node, list[Node]]) -> frozenset[Node]:
+    """The nodes that are a pointwise end of a reduction that only they read, and so belong to that reduction's epilogue."""
+    found: set[Node] = set()
+    for node in order:
+        for source in sources(node):
+            inner = source
+            while isinstance(inner, (Reshape, Permute)) and len(users[inner]) == 1:
+                inner = inner.source
+            private = len(users[inner]) == 1 and prod(inner.shape) == prod(node.shape)
+            if private and (isinstance(inner, Reduce) or (isinstance(inner, Map) and inner in found)):
+                found.add(node)
+    return frozenset(found)
 
 
 def _reduce_joins(node: Reduce, root: Root, records: list[Record]) -> bool:
@@ -366,15 +355,15 @@ def _pass_on(state: _State, node: Map | Reduce | Gather, record: Record) -> None
             at[axis] = at[axis] + ix.axis(Var(f"k{state.fresh}"), node.source.shape[axis])
             state.fresh += 1
         extent = prod(node.source.shape[axis] for axis in node.axes)
-        state.records[node.source].append(Record(root, tuple(at), prod(node.shape) * extent, True, False))
+        state.records[node.source].append(Record(root, tuple(at), prod(node.shape) * extent, True, False, record.depth + 1))
         return
     root.work += _work(node)
     for source in sources(node)[1:] if isinstance(node, Gather) else sources(node):
-        state.records[source].append(record)
+        state.records[source].append(replace(record, depth=record.depth + 1))
     if isinstance(node, Gather):
         unknown = tuple(ix.opaque(Var(f"g{state.fresh}_{axis}"), 0, size - 1) for axis, size in enumerate(node.source.shape))
         state.fresh += 1
-        state.records[node.source].append(Record(root, unknown, record.count, record.inside, False))
+        state.records[node.source].append(Record(root, unknown, record.count, record.inside, False, record.depth + 1))
 
 
 def _place_roots(state: _State, outputs: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]) -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect, Form, form_keys, literal
 from tgc.backends.cfamily.uses import Clock, Slot, Value, constant_slot, depth_of
 from tgc.errors import InvalidIrError
-from tgc.ir.dtypes import DType
-from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var
+from tgc.ir.dtypes import INDEX, DType
+from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, children
+from tgc.ir.rewrite import walk
 
 Text = tuple[str, int]  # the text and how tightly it binds
 LONG = 90
 """A longer expression is cut in two by naming a part."""
+DEEP = 24
+"""Operations nested in each other, beyond which a part gets a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,16 @@ def expression(writer: Writer, expr: Expr) -> Text:
     home = _home(writer, expr, value)
     text = _text(writer, expr)
     return (_declare(writer, value, text[0], home), ATOM) if home is not None else text
+
+
+def name_deep(writer: Writer, root: Expr) -> None:
+    """Gives names to parts of a deeply nested `root`, so that no line is too long to read and no recursion too deep."""
+    depths: dict[Expr, int] = {}
+    for expr in walk(root):
+        depths[expr] = 1 + max((depths[child] for child in children(expr)), default=-1)
+        if depths[expr] >= DEEP and isinstance(expr, Apply) and expr.dtype != INDEX and expr is not root:
+            atom(writer, expr)
+            depths[expr] = 0
 
 
 def atom(writer: Writer, expr: Expr) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect
-from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, slot_name, spell
+from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, name_deep, slot_name, spell
 from tgc.backends.cfamily.uses import body_of, constant_slot, count_uses, local_names, register_slots, written
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer, Expr, Load, Ramp, Var
@@ -195,6 +195,7 @@ def _stored_first(buffer: Buffer, first: int, rest: tuple[Statement, ...]) -> bo
 def _store(writer: Writer, store: Store, pending: dict[str, Buffer]) -> None:
     buffer, index = store.buffer, store.index
     slot = constant_slot(index)
+    name_deep(writer, store.value)
     if buffer.name in writer.slots and slot is not None:
         variable = slot_name(writer, buffer.name, slot)
         text = expression(writer, store.value)[0]
