@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
 from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.distribute import distribute
-from tgc.passes.schedule.loops import extents_of, simplify_indices
+from tgc.passes.schedule.loops import extents_of, simplify_indices, without_settled_conditions
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
 from tgc.passes.schedule.pack import Packing, pack
 from tgc.passes.schedule.promote import promote
@@ -38,6 +39,8 @@ class Scheduling:
     def do(self, step: Step) -> None:
         """Carries out one step. Raises InvalidIrError where it does not fit."""
         if isinstance(step, Pack):
+            if step.buffer in self.packings:
+                raise InvalidIrError(f"{step.buffer} is packed already")
             self.body, self.packings[step.buffer] = pack(self.body, step)
         else:
             self.body = apply_step(self.body, step)
@@ -45,7 +48,8 @@ class Scheduling:
 
     def finish(self, kernel: Kernel) -> Scheduled:
         """`kernel` with the loop nest as it is now, indices in normal form and registers as variables."""
-        body = promote(simplify_indices(self.body, extents_of(self.body)))
+        extents = extents_of(self.body)
+        body = promote(simplify_indices(without_settled_conditions(self.body, extents), extents))
         parameters = tuple(_packed_parameter(parameter, self.packings) for parameter in kernel.parameters)
         return Scheduled(replace(kernel, parameters=parameters, body=body), self.packings, tuple(self.steps))
 

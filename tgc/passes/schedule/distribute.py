@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
 from tgc.ir import ops
-from tgc.ir.expr import Apply, Buffer, Expr, Ramp
-from tgc.ir.kernel import Alloc, For, Statement, block
-from tgc.ir.rewrite import statements
+from tgc.ir.expr import Apply, Buffer, Expr, Load, Ramp
+from tgc.ir.kernel import Alloc, Block, For, If, Statement, Store, block
+from tgc.ir.rewrite import statements, walk
 from tgc.ir.schedule import Distribute
-from tgc.passes.schedule.loops import change_loop, parts, replace_buffers
+from tgc.passes.schedule.loops import carried_buffers, change_loop, parts, replace_buffers
 
 
 def distribute(body: Statement, step: Distribute) -> Statement:
-    """Carries out `Distribute`."""
+    """Carries out `Distribute`. Raises InvalidIrError where a statement sees what another stored in an earlier iteration."""
 
     def change(loop: For) -> Statement:
+        _check_independent(loop)
         expanded = expand_registers(loop)
-        allocs = [part for part in parts(expanded) if isinstance(part, Alloc)]
-        rest: list[Statement] = [part for part in parts(expanded) if not isinstance(part, Alloc)]
-        return block(*allocs, *_inward(loop, rest))
+        allocs = dict.fromkeys(inner for inner in statements(expanded) if isinstance(inner, Alloc))
+        return block(*allocs, *_inward(loop, list(parts(_without_allocs(expanded)))))
 
     return change_loop(body, step.var, change)
+
+
+def _check_independent(loop: For) -> None:
+    carried = carried_buffers(loop)
+    found = [inner for inner in statements(loop.body) if isinstance(inner, Store)]
+    for store in found:
+        loaded = {expr.buffer.name for expr in walk(store.index, store.value) if isinstance(expr, Load)}
+        shared = carried & (loaded | {store.buffer.name}) if len(found) > 1 else frozenset[str]()
+        if shared:
+            raise InvalidIrError(f"iterations of {loop.var.name} depend on each other through {min(shared)}")
 
 
 def expand_registers(loop: For) -> Statement:
@@ -34,7 +47,7 @@ def expand_registers(loop: For) -> Statement:
             return buffer, index
         return grown[buffer.name], _shifted(index, ex.apply(ops.MUL, loop.var, ex.index(old.size)))
 
-    return _grow_allocs(replace_buffers(loop.body, change), grown)
+    return _map_allocs(replace_buffers(loop.body, change), lambda alloc: Alloc(grown[alloc.buffer.name]))
 
 
 def _shifted(index: Expr, by: Apply) -> Expr:
@@ -43,16 +56,22 @@ def _shifted(index: Expr, by: Apply) -> Expr:
     return ex.apply(ops.ADD, index, by)
 
 
-def _grow_allocs(statement: Statement, grown: dict[str, Buffer]) -> Statement:
-    flat: list[Statement] = []
-    for part in parts(statement):
-        if isinstance(part, Alloc):
-            flat.append(Alloc(grown[part.buffer.name]))
-        elif isinstance(part, For):
-            flat.append(For(part.var, part.extent, _grow_allocs(part.body, grown), part.kind))
-        else:
-            flat.append(part)
-    return block(*flat)
+def _map_allocs(statement: Statement, change: Callable[[Alloc], Statement]) -> Statement:
+    match statement:
+        case Alloc():
+            return change(statement)
+        case Block(body):
+            return block(*(_map_allocs(part, change) for part in body))
+        case For(var, extent, body, kind):
+            return For(var, extent, _map_allocs(body, change), kind)
+        case If(condition, body):
+            return If(condition, _map_allocs(body, change))
+        case _:
+            return statement
+
+
+def _without_allocs(statement: Statement) -> Statement:
+    return _map_allocs(statement, lambda _: Block(()))
 
 
 def _inward(loop: For, body: list[Statement]) -> list[Statement]:

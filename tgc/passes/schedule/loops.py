@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tgc.errors import InvalidIrError
 from tgc.ir import index as ix
+from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Buffer, Expr, Load, Ramp, Var
-from tgc.ir.kernel import Block, For, If, Statement, Store, block
-from tgc.ir.rewrite import map_expressions, rewrite, statements, substitution
+from tgc.ir.kernel import Alloc, Block, For, If, Statement, Store, block
+from tgc.ir.rewrite import expressions, map_expressions, rewrite, statements, substitution, walk
 
 
 def change_loop(statement: Statement, name: str, change: Callable[[For], Statement]) -> Statement:
@@ -98,6 +99,41 @@ def simplify_indices(statement: Statement, extents: Mapping[Var, int]) -> Statem
         return simple(inner) if inner.dtype == INDEX and isinstance(inner, (Apply, Ramp)) else inner
 
     return map_expressions(statement, change)
+
+
+def carried_buffers(loop: For) -> frozenset[str]:
+    """The buffers made outside of `loop` that its body both stores and loads: an iteration may see what another one stored."""
+    made = {inner.buffer.name for inner in statements(loop.body) if isinstance(inner, Alloc)}
+    stored = {inner.buffer.name for inner in statements(loop.body) if isinstance(inner, Store)}
+    loaded = {expr.buffer.name for expr in walk(*expressions(loop.body)) if isinstance(expr, Load)}
+    return frozenset(stored & loaded - made)
+
+
+def places_in(statement: Statement, name: str) -> Iterator[Expr]:
+    """The indices at which `statement` accesses the buffer called `name`."""
+    for inner in statements(statement):
+        if isinstance(inner, Store) and inner.buffer.name == name:
+            yield inner.index
+    for expr in walk(*expressions(statement)):
+        if isinstance(expr, Load) and expr.buffer.name == name:
+            yield expr.index
+
+
+def without_settled_conditions(statement: Statement, extents: Mapping[Var, int]) -> Statement:
+    """`statement` with conditions left out that always hold, and what never runs."""
+    match statement:
+        case If(Apply(op, (a, b)), body) if op is ops.LT and a.dtype == INDEX:
+            (low, high), (low_b, high_b) = ix.bounds(ix.from_expr(a, extents)), ix.bounds(ix.from_expr(b, extents))
+            inner = without_settled_conditions(body, extents)
+            return Block(()) if low >= high_b else inner if high < low_b else If(statement.condition, inner)
+        case If(condition, body):
+            return If(condition, without_settled_conditions(body, extents))
+        case For(var, extent, body, kind):
+            return For(var, extent, without_settled_conditions(body, extents), kind)
+        case Block(body):
+            return block(*(without_settled_conditions(part, extents) for part in body))
+        case _:
+            return statement
 
 
 def paths(statement: Statement, outer: tuple[For, ...] = ()) -> Iterator[tuple[Statement, tuple[For, ...]]]:

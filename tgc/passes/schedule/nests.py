@@ -10,11 +10,14 @@ from tgc.ir.expr import Var
 from tgc.ir.kernel import Alloc, Block, For, If, Statement, block
 from tgc.ir.rewrite import statements
 from tgc.ir.schedule import Bind, Fuse, Reorder, Split, Unroll
-from tgc.passes.schedule.loops import change_loop, parts, replace_buffers, replace_variable
+from tgc.passes.schedule.loops import carried_buffers, change_loop, parts, replace_buffers, replace_variable
 
 
 def split(body: Statement, step: Split) -> Statement:
-    """Carries out `Split`. Raises InvalidIrError where overlapping blocks are asked of a loop shorter than one block."""
+    """Carries out `Split`.
+
+    Raises InvalidIrError where overlapping blocks are asked of a loop shorter than one block, or of one that adds up.
+    """
 
     def change(loop: For) -> Statement:
         count = -(-loop.extent // step.factor)
@@ -24,6 +27,8 @@ def split(body: Statement, step: Split) -> Statement:
         if not exact and step.tail == "overlap":
             if loop.extent < step.factor:
                 raise InvalidIrError(f"blocks of {step.factor} do not fit the {loop.extent} iterations of {step.var}")
+            if carried_buffers(loop):
+                raise InvalidIrError(f"{step.var} adds up, and overlapping blocks would add some iterations twice")
             start = ix.minimum(start, ix.constant(loop.extent - step.factor))
         at = ix.to_expr(start + ix.axis(inner, step.factor))
         inside = replace_variable(loop.body, loop.var, at)
@@ -89,7 +94,7 @@ def unroll(body: Statement, step: Unroll) -> Statement:
         copies: list[Statement] = []
         for value in range(loop.extent):
             once = replace_variable(loop.body, loop.var, ex.index(value))
-            copies.append(_with_own_registers(once, f"_{value}") if value else once)
+            copies.append(_with_own_registers(once, f"_{loop.var.name}{value}") if value else once)
         return block(*copies)
 
     return change_loop(body, step.var, change)

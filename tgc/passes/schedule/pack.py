@@ -71,7 +71,10 @@ def packing_of(body: Statement, name: str) -> Packing:
 
 
 def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.generic]:
-    """`data` (any shape, read row-major) in packed order, one-dimensional."""
+    """`data` (any shape, read row-major) in packed order, one-dimensional.
+
+    Where a loop runs over its end, and a condition keeps the kernel from reading, there is some other element.
+    """
     values: dict[Var, IntArray] = {}
     rank = len(packing.loops)
     for position, (var, extent) in enumerate(packing.loops):
@@ -79,7 +82,7 @@ def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.ge
     shape = tuple(extent for _, extent in packing.loops)
     base = np.broadcast_to(_evaluate(packing.base, values), shape)
     places = base[..., None] + packing.stride * np.arange(packing.lanes)
-    return np.ascontiguousarray(data.reshape(-1)[places.reshape(-1)])
+    return data.reshape(-1).take(places.reshape(-1), mode="clip")
 
 
 def _evaluate(expr: Expr, values: dict[Var, IntArray]) -> IntArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
+
 from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
@@ -10,6 +12,7 @@ from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var
 from tgc.ir.kernel import Alloc, For, Statement, Store, block
 from tgc.ir.ops import Op
+from tgc.ir.rewrite import statements
 from tgc.ir.schedule import Vectorize, VectorizeReduction
 from tgc.passes.schedule.loops import change_loop, replace_variable
 from tgc.passes.schedule.vectorize import vectorize
@@ -18,11 +21,16 @@ from tgc.passes.schedule.vectorize import vectorize
 def vectorize_reduction(body: Statement, step: VectorizeReduction) -> Statement:
     """Carries out `VectorizeReduction`. Raises InvalidIrError where the loop does more than accumulate, or is shorter than a vector."""
 
+    taken = {inner.buffer.name for inner in statements(body) if isinstance(inner, Alloc)}
+
     def change(loop: For) -> Statement:
         if loop.extent < step.lanes:
             raise InvalidIrError(f"{step.lanes} lanes do not fit the {loop.extent} iterations of {step.var}")
         total, op, value = accumulation(loop.body)
-        part = Buffer(f"{total.name}_lanes", total.dtype, step.lanes, "register")
+        numbers = (f"{total.name}_lanes{number}" for number in count(1))
+        name = next(name for name in chain([f"{total.name}_lanes"], numbers) if name not in taken)
+        taken.add(name)
+        part = Buffer(name, total.dtype, step.lanes, "register")
         return _widened(loop, total, part, op, value, step.lanes)
 
     return change_loop(body, step.var, change)

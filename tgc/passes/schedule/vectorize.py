@@ -11,14 +11,22 @@ from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Broadcast, Expr, Load, Ramp, Var
 from tgc.ir.index import Index
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Statement, Store, block
-from tgc.ir.rewrite import statements
+from tgc.ir.rewrite import expressions, statements, walk
 from tgc.ir.schedule import Vectorize
-from tgc.passes.schedule.loops import change_loop, extents_of, find_loop
+from tgc.passes.schedule.loops import carried_buffers, change_loop, extents_of, find_loop, places_in
 
 
 def vectorize(body: Statement, step: Vectorize) -> Statement:
-    """Carries out `Vectorize`. Raises InvalidIrError where a condition depends on the lane, or a stored place does not."""
-    find_loop(body, step.var)
+    """Carries out `Vectorize`.
+
+    Raises InvalidIrError where the extent is no power of two, there are vectors in the loop already, a condition depends on the
+    lane, a stored place does not though the value does, or the lanes depend on each other.
+    """
+    loop = find_loop(body, step.var)
+    if loop.extent < 2 or loop.extent & (loop.extent - 1):
+        raise InvalidIrError(f"{step.var} has {loop.extent} iterations, which is no number of lanes")
+    if any(expr.lanes > 1 for expr in walk(*expressions(loop.body))):
+        raise InvalidIrError(f"a vector inside the lanes of {step.var}")
     extents = extents_of(body)
     return change_loop(body, step.var, lambda loop: _Lanes(loop, extents).run())
 
@@ -34,11 +42,19 @@ class _Lanes:
 
     def run(self) -> Statement:
         lanes = self.loop.extent
+        self.check_independent()
         for inner in statements(self.loop.body):
             if isinstance(inner, Alloc):
                 old = inner.buffer
                 self.made[old.name] = ex.Buffer(old.name, old.dtype, old.size * lanes, old.space)
         return self.statement(self.loop.body)
+
+    def check_independent(self) -> None:
+        """Raises InvalidIrError where a lane may see what another one stored."""
+        for name in sorted(carried_buffers(self.loop)):
+            places = {ix.from_expr(place, self.extents) for place in places_in(self.loop.body, name)}
+            if len(places) > 1 or ix.coefficient(places.pop(), self.loop.var) in (None, 0):
+                raise InvalidIrError(f"lanes of {self.loop.var.name} depend on each other through {name}")
 
     def statement(self, statement: Statement) -> Statement:
         match statement:
@@ -70,8 +86,6 @@ class _Lanes:
         """The vector of places that the lanes access, or the one place that they share."""
         if buffer.name not in self.made:
             return self.vector(index)
-        if index.lanes > 1:
-            raise InvalidIrError(f"{buffer.name} is a vector already")
         return Ramp(ix.to_expr(ix.from_expr(index, self.extents) * self.loop.extent), 1, self.loop.extent)
 
     def vector(self, expr: Expr) -> Expr:
@@ -98,10 +112,6 @@ class _Lanes:
                 if max(arg.lanes for arg in wide) > 1:
                     wide = tuple(self.widened(arg) for arg in wide)
                 return Apply(op, wide, dtype)
-            case Ramp() | Broadcast():
-                if self.loop.var in ix.expression_variables(expr):
-                    raise InvalidIrError(f"a vector inside the lanes of {self.loop.var.name}")
-                return expr
             case _:
                 return expr
 
