@@ -7,7 +7,7 @@ and a person write the same thing. Steps name loops by their variables.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tgc.ir.kernel import LoopKind
@@ -20,7 +20,7 @@ class Split:
         for i in 40: S(i)    ->    for i_o in 3: for i_i in 16: S(min(16*i_o, 24) + i_i)
 
     Where the factor does not divide the extent, `overlap` lets the last block start early and do some work twice (stores
-    write the same values again), `guard` lets it run over and skips what is outside.
+    write the same values again, so the loop must not add up), `guard` lets it run over and skips what is outside.
     """
 
     var: str
@@ -132,10 +132,13 @@ def to_json(schedule: Schedule) -> str:
 
 def from_json(text: str) -> Schedule:
     """The schedule that `to_json` wrote. Raises ValueError where it is not one."""
-    steps: list[Step] = []
-    for row in json.loads(text):
-        kind = STEPS.get(row.pop("step", ""))
-        if kind is None or set(row) - {entry.name for entry in fields(kind)}:
-            raise ValueError(f"not a schedule step: {row}")
-        steps.append(kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}))
-    return tuple(steps)
+    return tuple(_step(row) for row in json.loads(text))
+
+
+def _step(row: Any) -> Step:
+    try:
+        kind = STEPS[row["step"]]
+        made: Step = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key != "step"})
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"not a schedule step: {row}") from None
+    return made

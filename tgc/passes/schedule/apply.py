@@ -11,7 +11,7 @@ from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
 from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.distribute import distribute
-from tgc.passes.schedule.loops import extents_of, simplify_indices, without_settled_conditions
+from tgc.passes.schedule.loops import extents_of, find_loop, simplify_indices, without_settled_conditions
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
 from tgc.passes.schedule.pack import Packing, pack
 from tgc.passes.schedule.promote import promote
@@ -63,7 +63,9 @@ def apply(kernel: Kernel, schedule: Schedule) -> Scheduled:
 
 
 def apply_step(body: Statement, step: Step) -> Statement:
-    """`body` after one step that moves no data."""
+    """`body` after one step that moves no data. Raises InvalidIrError where the step does not fit."""
+    for name in _loops_of(step):
+        find_loop(body, name)
     match step:
         case Split():
             return split(body, step)
@@ -85,6 +87,19 @@ def apply_step(body: Statement, step: Step) -> Statement:
             return pack(body, step)[0]
         case _:
             assert_never(step)
+
+
+def _loops_of(step: Step) -> tuple[str, ...]:
+    """The loops that `step` names and that must be there."""
+    match step:
+        case Fuse(outer):
+            return (outer,)
+        case Reorder(order):
+            return order
+        case Pack():
+            return ()
+        case _:
+            return (step.var,)
 
 
 def _packed_parameter(parameter: Parameter, packings: Mapping[str, Packing]) -> Parameter:

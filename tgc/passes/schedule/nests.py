@@ -16,8 +16,11 @@ from tgc.passes.schedule.loops import carried_buffers, change_loop, parts, repla
 def split(body: Statement, step: Split) -> Statement:
     """Carries out `Split`.
 
-    Raises InvalidIrError where overlapping blocks are asked of a loop shorter than one block, or of one that adds up.
+    Raises InvalidIrError where the factor is not positive, or overlapping blocks are asked of a loop shorter than one block or of
+    one that adds up.
     """
+    if step.factor < 1:
+        raise InvalidIrError(f"blocks of {step.factor} iterations of {step.var}")
 
     def change(loop: For) -> Statement:
         count = -(-loop.extent // step.factor)
