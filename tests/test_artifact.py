@@ -40,8 +40,9 @@ def test_manifest(saved):
     manifest = json.loads((saved / "manifest.json").read_bytes())
     assert manifest["name"] == "matmul"
     assert manifest["target"]["name"] == "c"
-    assert manifest["options"] == {"weights": "file"}
+    assert manifest["options"] == {"weights": "file", "selftest": False}
     assert manifest["inputs"] == [{"name": "a", "identifier": "a", "dtype": "f32", "shape": [96]}]
+    assert len(manifest["weights"].pop("layout")) == 64
     assert manifest["weights"] == {
         "bytes": program.weights.size, "sha256": hashlib.sha256(program.weights.tobytes()).hexdigest(), "file": "matmul.weights",
     }  # fmt: skip

@@ -36,6 +36,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     name: str | None = None,
     weights: str = "file",
+    selftest: bool = False,
     check_passes: bool = False,
     watch: Watch | None = None,
     observe: Observe | None = None,
@@ -43,10 +44,12 @@ def compile(
     """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
 
     dims pins symbolic dimensions, shapes whole inputs, by name. name: a C identifier that prefixes the exported symbols, by
-    default the file's. weights: "file" beside the program, or "embed". check_passes: compare every pass with the
+    default the file's. weights: "file" beside the program, or "embed". selftest: add NAME_selftest, which compares
+    with results that the interpreter gives now. check_passes: compare every pass with the
     interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of each pass.
     Raises TgcError; then nothing was written.
     """
+    from tgc.backends.golden import record
     from tgc.passes import compile_graph
 
     options = _emit_options(weights)
@@ -56,6 +59,9 @@ def compile(
         graph = import_graph(model, dims or {}, shapes or {}, name)
     with clock.step("passes"):
         program = compile_graph(graph, chosen, check=check_passes, observe=clock.lap(observe))
+    if selftest:
+        with clock.step("selftest"):
+            options = replace(options, golden=record(graph, program))
     with clock.step("emit"):
         files = emit(program, chosen, options)
     artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps))

@@ -137,9 +137,8 @@ tgc_status tgc_check_weights(const tgc_model *model, const void *weights, uint64
 
 #ifdef TGC_POSIX
 
-tgc_status tgc_weights_open(tgc_weights *weights, const tgc_model *model, const char *path) {
+tgc_status tgc_weights_open_unchecked(tgc_weights *weights, const tgc_model *model, const char *path) {
   struct stat info;
-  tgc_status status;
   void *data;
   const int file = open(path, O_RDONLY);
   weights->data = NULL;
@@ -152,9 +151,7 @@ tgc_status tgc_weights_open(tgc_weights *weights, const tgc_model *model, const 
   if (data == MAP_FAILED) return TGC_NO_MEMORY;
   weights->data = data;
   weights->bytes = (uint64_t)info.st_size;
-  status = tgc_check_weights(model, data, weights->bytes);
-  if (status != TGC_OK) tgc_weights_close(weights);
-  return status;
+  return TGC_OK;
 }
 
 void tgc_weights_close(tgc_weights *weights) {
@@ -165,7 +162,7 @@ void tgc_weights_close(tgc_weights *weights) {
 
 #else
 
-tgc_status tgc_weights_open(tgc_weights *weights, const tgc_model *model, const char *path) {
+tgc_status tgc_weights_open_unchecked(tgc_weights *weights, const tgc_model *model, const char *path) {
   (void)model, (void)path;
   weights->data = NULL;
   weights->bytes = 0;
@@ -178,3 +175,10 @@ void tgc_weights_close(tgc_weights *weights) {
 }
 
 #endif
+
+tgc_status tgc_weights_open(tgc_weights *weights, const tgc_model *model, const char *path) {
+  tgc_status status = tgc_weights_open_unchecked(weights, model, path);
+  if (status == TGC_OK) status = tgc_check_weights(model, weights->data, weights->bytes);
+  if (status != TGC_OK) tgc_weights_close(weights);
+  return status;
+}

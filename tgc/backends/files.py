@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import tgc
+from tgc.backends.golden import Golden, scratch_bytes
 from tgc.backends.manifest import manifest
 from tgc.backends.names import c_string, comment, tensor_views
 from tgc.backends.options import EmitOptions
@@ -43,14 +44,23 @@ def render(template: str, **fields: object) -> bytes:
     return _environment().get_template(template).render(**fields).encode()
 
 
-def runtime_file(name: str) -> bytes:
-    """A file of the runtime, as it stands."""
-    return (templates_folder() / "runtime" / name).read_bytes()
-
-
 def weights_sha256(program: Program) -> bytes:
     """The digest by which a weights file is recognised."""
     return hashlib.sha256(program.weights.tobytes()).digest()
+
+
+def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, object]:
+    """What the templates of a model in C, or with a C host program, are filled in with."""
+    inputs, outputs = tensor_views(program)
+    embedded = options.weights == "embed" and program.weights.size > 0
+    return {
+        "version": tgc.__version__, "target": target.name, "name": program.name, "upper": program.name.upper(),
+        "literal": c_string(program.name), "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
+        "alignment": program.alignment, "weights_bytes": program.weights.size, "embedded": embedded,
+        "separate_weights": program.weights.size > 0 and not embedded,
+        "sha256": ", ".join(f"0x{byte:02x}" for byte in weights_sha256(program)),
+        "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
+    }  # fmt: skip
 
 
 def cpu_files(
@@ -58,16 +68,28 @@ def cpu_files(
 ) -> dict[str, bytes]:
     """The whole artifact of a program that runs on a CPU.
 
-    code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights included. They are what the build
-    file links. extra: further files, which it does not.
+    code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights and the self-test's table included.
+    They are what the build file links. extra: further files, which it does not.
     """
-    files = {**code, **(extra or {})}
-    files[f"{program.name}.h"] = header(program, target)
-    files["tgc_runtime.h"] = runtime_file("tgc_runtime.h")
-    files["tgc_runtime.c"] = runtime_file("tgc_runtime.c")
-    files["example_main.c"] = example(program, options)
-    files["CMakeLists.txt"] = render("CMakeLists.txt.j2", name=program.name, code=sorted(code))
+    runtime = runtime_files("tgc_runtime", *(["tgc_selftest"] if options.golden else []))
+    filled = fields(program, target, options)
+    files = {
+        **code, **runtime, **(extra or {}), f"{program.name}.h": render("model.h.j2", **filled),
+        "example_main.c": render("example_main.c.j2", **filled),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", name=program.name, code=linked({**code, **runtime})),
+    }  # fmt: skip
     return finished(program, target, options, files)
+
+
+def runtime_files(*stems: str) -> dict[str, bytes]:
+    """Parts of the runtime, each a header and a source, as they stand."""
+    folder = templates_folder() / "runtime"
+    return {f"{stem}{ending}": (folder / f"{stem}{ending}").read_bytes() for stem in stems for ending in (".h", ".c")}
+
+
+def linked(files: Mapping[str, bytes]) -> list[str]:
+    """The names of those files that are compiled or linked."""
+    return sorted(name for name in files if not name.endswith(".h"))
 
 
 def finished(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -79,34 +101,14 @@ def finished(program: Program, target: Target, options: EmitOptions, files: Mapp
     return complete
 
 
-def header(program: Program, target: Target) -> bytes:
-    """NAME.h: the whole API of one model."""
-    inputs, outputs = tensor_views(program)
-    return render(
-        "model.h.j2", name=program.name, upper=program.name.upper(), version=tgc.__version__, target=target.name, inputs=inputs,
-        outputs=outputs, arena_bytes=program.arena_bytes, alignment=program.alignment, weights_bytes=program.weights.size,
-        comment=comment,
-    )  # fmt: skip
-
-
-def example(program: Program, options: EmitOptions) -> bytes:
-    """example_main.c: runs the model once and prints what comes out."""
-    inputs, outputs = tensor_views(program)
-    separate = options.weights == "file" and program.weights.size > 0
-    return render(
-        "example_main.c.j2", name=program.name, upper=program.name.upper(), inputs=inputs, outputs=outputs, separate_weights=separate,
-        comment=comment,
-    )  # fmt: skip
-
-
-def descriptor_fields(program: Program, embedded: bool) -> dict[str, object]:
-    """What model.c.j2 and other sources that define the `tgc_model` need."""
-    inputs, outputs = tensor_views(program)
-    return {
-        "name": program.name, "literal": c_string(program.name), "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
-        "alignment": program.alignment, "weights_bytes": program.weights.size, "embedded": embedded and program.weights.size > 0,
-        "sha256": ", ".join(f"0x{byte:02x}" for byte in weights_sha256(program)),
-    }  # fmt: skip
+def data_sources(program: Program, options: EmitOptions) -> dict[str, bytes]:
+    """Sources beside NAME.c: NAME_weights.c where the weights are embedded, NAME_golden.c where there is a self-test."""
+    sources: dict[str, bytes] = {}
+    if options.weights == "embed" and program.weights.size:
+        sources[f"{program.name}_weights.c"] = weights_source(program)
+    if options.golden:
+        sources[f"{program.name}_golden.c"] = golden_source(program, options.golden)
+    return sources
 
 
 def weights_source(program: Program) -> bytes:
@@ -118,3 +120,15 @@ def weights_source(program: Program) -> bytes:
     words = [f"0x{int.from_bytes(data[i : i + 8], 'little'):x}," for i in range(0, len(data), 8)]
     lines = [" ".join(words[i : i + 8]) for i in range(0, len(words), 8)]
     return render("weights.c.j2", name=program.name, alignment=program.alignment, words=len(words), lines=lines)
+
+
+def golden_source(program: Program, golden: Golden) -> bytes:
+    """NAME_golden.c: the results that the self-test expects."""
+    rows = [
+        {
+            "position": position, "tolerance": repr(output.tolerance), "doc": comment(tensor.name),
+            "recorded": [f"{element}, UINT64_C(0x{value:016x})" for element, value in zip(output.elements, output.values, strict=True)],
+        }
+        for position, (tensor, output) in enumerate(zip(program.outputs, golden.outputs, strict=True))
+    ]  # fmt: skip
+    return render("golden.c.j2", name=program.name, rows=rows, positive=int(golden.positive))

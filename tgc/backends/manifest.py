@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import tgc
 from tgc.backends.names import tensor_views
 from tgc.backends.options import EmitOptions
 from tgc.ir.program import Program, Tensor
+from tgc.ir.text import print_program
 from tgc.targets import Target
 
 FORMAT = 1
@@ -29,7 +30,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "tgc": tgc.__version__,
         "name": program.name,
         "target": asdict(target),
-        "options": asdict(options),
+        "options": {"weights": options.weights, "selftest": options.golden is not None},
         "inputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.inputs, inputs, strict=True)],
         "outputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.outputs, outputs, strict=True)],
         "arena_bytes": program.arena_bytes,
@@ -37,6 +38,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "weights": {
             "bytes": int(program.weights.size),
             "sha256": weights_sha256.hex(),
+            "layout": _layout(program),
             "file": separate if separate in files else None,
         },
         "kernels": [
@@ -47,6 +49,12 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _layout(program: Program) -> str:
+    """A digest of all that the program is but its name and its weights: two programs with the same one can use each other's."""
+    text = print_program(replace(program, name="", weights=program.weights[:0]))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _tensor(tensor: Tensor, identifier: str) -> dict[str, object]:

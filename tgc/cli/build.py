@@ -30,12 +30,14 @@ def build(model: Path, *, target: str, dims: Any, shapes: Any, name: str | None,
 @click.argument("model", type=MODEL)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder; by default named after the model.")
 @compiling
+@click.option("--selftest", is_flag=True, help="Add NAME_selftest(): known results to compare with where the model runs.")
 @click.option("--check-passes", is_flag=True, help="Compare every pass with the interpreter (slow).")
 @click.option("--time-passes", is_flag=True, help="Print how long each step and each pass took.")
 @click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
 @json_option
 def compile_command(
-    model: Path, output: Path | None, check_passes: bool, time_passes: bool, print_ir_after: str | None, as_json: bool, **flags: Any
+    model: Path, output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None, as_json: bool,
+    **flags: Any,
 ) -> None:
     """Compile MODEL, an ONNX file, to a folder that stands alone.
 
@@ -44,7 +46,7 @@ def compile_command(
       tgc compile model.onnx --target c --shape input=1x3x224x224 -o out
     """
     observe = printer_after(print_ir_after) if print_ir_after else None
-    artifact = build(model, check_passes=check_passes, observe=observe, **flags)
+    artifact = build(model, selftest=selftest, check_passes=check_passes, observe=observe, **flags)
     if print_ir_after and print_ir_after not in dict(artifact.passes):
         names = ", ".join(name for name, _ in artifact.passes)
         raise OptionError(f"no pass called {print_ir_after!r} ran", where="--print-ir-after", hint=f"these did: {names}")

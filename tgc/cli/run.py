@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,22 @@ from tgc.errors import OptionError
 @input_option
 @feeding
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the outputs, one .npy file each.")
+@click.option("--selftest", is_flag=True, help="Only run the self-test of a folder compiled with --selftest.")
 @json_option
-def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, as_json: bool, **flags: Any) -> None:
+def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, selftest: bool, as_json: bool, **flags: Any) -> int:
     """Run MODEL, an ONNX file or a compiled folder, once on this machine.
 
     \b
     Example:
       tgc run model.onnx --input image=photo.npy -o results
       tgc run out
+      tgc run out --selftest
     """
     from tgc.inputs import read
     from tgc.run import load
 
+    if selftest:
+        return _selftest(model, as_json)
     with tempfile.TemporaryDirectory(prefix="tgc-run-") as scratch:
         loaded = load(model if model.is_dir() else build(model, **flags).write(Path(scratch) / "artifact"))
         inputs = read(loaded.inputs, mapping(files, "--input"), seed, mapping(ranges, "--range"))
@@ -45,10 +50,25 @@ def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, as
     described = [{"name": name, **_describe(array), **({"file": str(paths[name])} if paths else {})} for name, array in results.items()]
     if as_json:
         print_json({"seconds": seconds, "outputs": described})
-        return
+        return 0
     rows = [(d["name"], d["dtype"], str(d["shape"]), *(f"{d[key]:.6g}" for key in ("min", "max", "mean"))) for d in described]
     print_table(("output", "type", "shape", "min", "max", "mean"), rows, right=(3, 4, 5))
     click.echo(f"ran in {duration(seconds)}")
+    return 0
+
+
+def _selftest(folder: Path, as_json: bool) -> int:
+    """Runs the self-test of a compiled folder; 1 where it does not pass."""
+    from tgc.run import load
+
+    wrong = load(folder).selftest()
+    if as_json:
+        print_json({"passed": wrong is None, "mismatch": wrong and asdict(wrong)})
+    elif wrong is None:
+        click.echo("the self-test passed")
+    else:
+        click.echo(f"the self-test failed: element {wrong.element} of {wrong.output} is {wrong.found:.9g}, not {wrong.expected:.9g}")
+    return 0 if wrong is None else 1
 
 
 def _describe(array: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -19,6 +19,24 @@ class TensorStruct(c.Structure):
     )  # fmt: skip
 
 
+class GoldenValueStruct(c.Structure):
+    """tgc_golden_value."""
+
+    _fields_ = (("element", c.c_uint64), ("bits", c.c_uint64))
+
+
+class GoldenOutputStruct(c.Structure):
+    """tgc_golden_output."""
+
+    _fields_ = (("values", c.POINTER(GoldenValueStruct)), ("count", c.c_uint64), ("tolerance", c.c_double))
+
+
+class GoldenStruct(c.Structure):
+    """tgc_golden."""
+
+    _fields_ = (("outputs", c.POINTER(GoldenOutputStruct)), ("positive", c.c_uint32), ("unused", c.c_uint32))
+
+
 RunFunction = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.POINTER(c.c_void_p), c.POINTER(c.c_void_p))
 
 

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 
 from tgc.backends.toolchain import SPEED_FLAGS, compile_shared, find_compiler
-from tgc.errors import ModelError, TgcError
-from tgc.run.model import Execute, Model, described
+from tgc.errors import ModelError, OptionError, TgcError
+from tgc.run.golden import read_golden
+from tgc.run.model import Execute, Locate, Model, described
 from tgc.run.native import Bytes, executor
 
 FORMAT = 1
+Loaded = tuple[Execute, Locate]
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
     """The compiled model in `folder`.
+
+    weights: a file to use instead of the artifact's own, from another artifact whose manifest has the same `weights.layout`. Its
+    size is checked and its hash is not; the self-test, which was recorded with the artifact's own, is left out.
 
     Raises ModelError where it is no artifact or a damaged one, ToolchainError where a compiler is needed and missing.
     """
@@ -32,9 +37,14 @@ def load(folder: str | Path) -> Model:
     try:
         name, target = str(manifest["name"]), manifest["target"]
         inputs, outputs = described(manifest["inputs"]), described(manifest["outputs"])
-        _check_files(path, manifest["files"])
-        execute = _LOADERS[target["backend"]](path, manifest)
-        return Model(name, str(target["name"]), inputs, outputs, execute)
+        own = manifest["weights"]["file"]
+        if weights is not None and own is None:
+            raise OptionError("this model has no weights file", name, "only weights in a file of their own can be exchanged")
+        _check_files(path, {file: digest for file, digest in manifest["files"].items() if weights is None or file != own})
+        execute, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest))
+        has_selftest = manifest["options"]["selftest"] and weights is None
+        golden = read_golden(locate(f"{name}_golden"), len(outputs)) if has_selftest else None
+        return Model(name, str(target["name"]), inputs, outputs, execute, golden)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the manifest is damaged: {error!r}", str(path / "manifest.json"), "compile the model again") from error
 
@@ -55,10 +65,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def weights(folder: Path, manifest: dict[str, Any]) -> Bytes | None:
-    """The weights file, mapped; None where the weights are embedded or there are none."""
-    name = manifest["weights"]["file"]
-    return None if name is None else np.memmap(folder / name, np.uint8, "r")
+def map_weights(path: Path, manifest: dict[str, Any]) -> Bytes:
+    """The weights in a file, mapped. Raises ModelError where it cannot be read or has another size than the program's weights."""
+    expected = int(manifest["weights"]["bytes"])
+    try:
+        found = path.stat().st_size
+        if found == expected:
+            return np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", str(path)) from error
+    raise ModelError(f"holds {found} bytes; the program takes {expected} bytes of weights", str(path))
 
 
 def _check_files(folder: Path, hashes: dict[str, str]) -> None:
@@ -75,12 +91,17 @@ def _check_files(folder: Path, hashes: dict[str, str]) -> None:
             raise ModelError("is not the file that was compiled (its hash differs)", str(path), "compile the model again")
 
 
-def _load_c(folder: Path, manifest: dict[str, Any]) -> Execute:
+def _load_c(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
     """Compiles the sources, or takes the library from an earlier time."""
     sources = sorted(folder / name for name in manifest["files"] if name.endswith(".c") and name != "example_main.c")
     library = c.CDLL(str(shared_library(sources, manifest)))
-    address = c.addressof(c.c_char.in_dll(library, f"{manifest['name']}_model"))
-    return executor(address, weights(folder, manifest), library)
+    locate = locator(library)
+    return executor(locate(f"{manifest['name']}_model"), weights, library), locate
+
+
+def locator(library: c.CDLL) -> Locate:
+    """Finds data that `library` exports."""
+    return lambda symbol: c.addressof(c.c_char.in_dll(library, symbol))
 
 
 def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
@@ -103,20 +124,20 @@ def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
     return library
 
 
-def _load_llvm(folder: Path, manifest: dict[str, Any]) -> Execute:
+def _load_llvm(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
     """Links the object into this process."""
     from tgc.backends.llvm.jit import load_object
 
     name = manifest["name"]
     library = load_object((folder / f"{name}.o").read_bytes())
-    return executor(library.address(f"{name}_model"), weights(folder, manifest), library)
+    return executor(library.address(f"{name}_model"), weights, library), library.address
 
 
-def _load_opencl(folder: Path, manifest: dict[str, Any]) -> Execute:
+def _load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
     """Builds the program on a device."""
     from tgc.run.opencl import load_opencl
 
-    return load_opencl(folder, manifest)
+    return load_opencl(folder, manifest, weights)
 
 
-_LOADERS: dict[str, Callable[[Path, dict[str, Any]], Execute]] = {"c": _load_c, "llvm": _load_llvm, "opencl": _load_opencl}
+_LOADERS: dict[str, Callable[[Path, dict[str, Any], Bytes | None], Loaded]] = {"c": _load_c, "llvm": _load_llvm, "opencl": _load_opencl}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from ctypes import memset
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tgc.backends.golden import Golden, Mismatch, first_mismatch, generated
 from tgc.errors import OptionError
 from tgc.ir.dtypes import BY_NAME, DType
 
 Array = npt.NDArray[np.generic]
+Locate = Callable[[str], int]
+"""Where an exported symbol lies. Raises TgcError or ValueError where there is none."""
 Execute = Callable[[Sequence[Array], Sequence[Array]], None]
 """Runs once: contiguous inputs in order, and outputs to be written, in order."""
 
@@ -38,6 +42,7 @@ class Model:
     inputs: tuple[Description, ...]
     outputs: tuple[Description, ...]
     execute: Execute
+    golden: Golden | None = None
 
     def run(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The outputs by name. Raises OptionError where an input is missing, unknown, or has another type or shape."""
@@ -45,6 +50,21 @@ class Model:
         outputs = [np.empty(output.shape, output.dtype.numpy) for output in self.outputs]
         self.execute(arrays, outputs)
         return {output.name: array for output, array in zip(self.outputs, outputs, strict=True)}
+
+    def selftest(self) -> Mismatch | None:
+        """Runs the model on the inputs of its self-test: None where it passes, else the first value that is off.
+
+        Raises OptionError where the model has none.
+        """
+        if self.golden is None:
+            hint = "compile it with --selftest, and load it with the weights that it was compiled with"
+            raise OptionError("this model has no self-test", self.name, hint)
+        arrays = list(generated(self.inputs, self.golden.positive).values())
+        outputs = [np.empty(output.shape, output.dtype.numpy) for output in self.outputs]
+        for output in outputs:
+            memset(output.ctypes.data, 0xFF, output.nbytes)  # what lay there is not to be taken for a result
+        self.execute(arrays, outputs)
+        return first_mismatch(self.golden, {output.name: array for output, array in zip(self.outputs, outputs, strict=True)})
 
 
 def checked(descriptions: Sequence[Description], inputs: Mapping[str, npt.ArrayLike]) -> list[Array]:

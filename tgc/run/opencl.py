@@ -15,8 +15,9 @@ from typing import Any
 
 from tgc.errors import ModelError, OptionError, TgcError, ToolchainError
 from tgc.run.abi import STATUS
-from tgc.run.load import shared_library, weights
-from tgc.run.model import Array, Execute
+from tgc.run.load import locator, shared_library
+from tgc.run.model import Array, Execute, Locate
+from tgc.run.native import Bytes
 
 DEVICE_VARIABLE = "TGC_OPENCL_DEVICE"
 """Which device to run on: the numbers of the platform and of the device on it, such as "0" or "1:0"."""
@@ -33,7 +34,7 @@ class _Options(c.Structure):
     )  # fmt: skip
 
 
-def load_opencl(folder: Path, manifest: dict[str, Any]) -> Execute:
+def load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> tuple[Execute, Locate]:
     """Builds the artifact's host program with this machine's C compiler and its kernels on the chosen device.
 
     Raises ToolchainError where a compiler, the OpenCL headers or a device are missing.
@@ -45,9 +46,8 @@ def load_opencl(folder: Path, manifest: dict[str, Any]) -> Execute:
     name = str(manifest["name"])
     context = c.create_string_buffer(c.c_size_t.in_dll(library, f"{name}_context_bytes").value)
     call = _caller(library, name, context)
-    data = weights(folder, manifest)
     options = _Options(platform_index=platform_index, device_index=device_index)
-    pointer, size = (None, 0) if data is None else (c.c_void_p(data.ctypes.data), data.size)
+    pointer, size = (None, 0) if weights is None else (c.c_void_p(weights.ctypes.data), weights.size)
     call("init", c.byref(options), pointer, c.c_uint64(size))
 
     def execute(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
@@ -57,7 +57,7 @@ def load_opencl(folder: Path, manifest: dict[str, Any]) -> Execute:
         call("run")
 
     weakref.finalize(execute, library[f"{name}_release"], context)
-    return execute
+    return execute, locator(library)
 
 
 def chosen_device(environment: Mapping[str, str]) -> tuple[int, int]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+from tgc.backends.golden import RELATIVE_TOLERANCE
 
-# Of the output's largest magnitude. Whole numbers have to agree.
-DEFAULT_RELATIVE = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Tolerance:
     absolute: float = 0.0
 
     def limit(self, dtype: str, largest: float) -> float:
-        relative = DEFAULT_RELATIVE.get(dtype, 0.0) if self.relative is None else self.relative
+        relative = RELATIVE_TOLERANCE.get(dtype, 0.0) if self.relative is None else self.relative
         return self.absolute + relative * largest
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tgc
 from tgc.backends.c.dialect import C99
 from tgc.backends.c.prelude import prelude
 from tgc.backends.cfamily.expressions import Use
 from tgc.backends.cfamily.statements import identifier, print_kernel
-from tgc.backends.files import cpu_files, descriptor_fields, render, weights_source
+from tgc.backends.files import cpu_files, data_sources, fields, render
 from tgc.backends.names import KEYWORDS, comment
 from tgc.backends.options import EmitOptions
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
@@ -16,9 +15,7 @@ from tgc.targets import Target
 
 def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
     """The artifact: file name -> bytes."""
-    code = {f"{program.name}.c": source(program, target, options)}
-    if options.weights == "embed" and program.weights.size:
-        code[f"{program.name}_weights.c"] = weights_source(program)
+    code = {f"{program.name}.c": source(program, target, options), **data_sources(program, options)}
     return cpu_files(program, target, options, code)
 
 
@@ -27,8 +24,8 @@ def source(program: Program, target: Target, options: EmitOptions) -> bytes:
     printed = [print_kernel(kernel, C99) for kernel in program.kernels]
     uses: dict[Use, None] = {use: None for kernel in printed for use in kernel.uses}
     return render(
-        "model.c.j2", version=tgc.__version__, target=target.name, prelude=prelude(uses), kernels=[kernel.text for kernel in printed],
-        body=_body(program), **descriptor_fields(program, options.weights == "embed"),
+        "model.c.j2", prelude=prelude(uses), kernels=[kernel.text for kernel in printed], body=_body(program),
+        run=f"{program.name}_run_kernels", **fields(program, target, options),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from math import gcd
 import numpy as np
 
 from tgc.backends.files import weights_sha256
+from tgc.backends.llvm.golden import print_golden
 from tgc.backends.llvm.kernels import print_kernel
 from tgc.backends.llvm.machine import Machine
 from tgc.backends.options import EmitOptions
@@ -35,6 +36,7 @@ def print_module(program: Program, machine: Machine, options: EmitOptions) -> st
         *kernels,
         _run_function(program, machine),
         *_descriptor(program, options),
+        *(print_golden(program.name, options.golden) if options.golden else []),
         _attributes(machine),
         '!0 = distinct !{!0, !1, !2}\n!1 = !{!"llvm.loop.unroll.disable"}\n!2 = !{!"llvm.loop.vectorize.enable", i1 false}\n',
     ]

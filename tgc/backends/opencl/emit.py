@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import tgc
 from tgc.backends.cfamily.dialect import Dialect
-from tgc.backends.files import descriptor_fields, finished, render, runtime_file, weights_source
+from tgc.backends.files import data_sources, fields, finished, linked, render, runtime_files
 from tgc.backends.names import c_string, comment
 from tgc.backends.opencl.dialect import OPENCL
 from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
@@ -17,7 +17,8 @@ from tgc.targets import Target
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
 _LARGEST = 2**31 - 1
-_RUNTIME = ("tgc_opencl.h", "tgc_opencl.c", "tgc_runtime.h", "tgc_runtime.c")
+_RUNTIME = ("tgc_opencl", "tgc_runtime")
+_SELFTEST = ("tgc_opencl_selftest", "tgc_selftest")
 _MEMORY = {"arena": "TGC_CL_ARENA", "weight": "TGC_CL_WEIGHTS", "input": "TGC_CL_INPUT", "output": "TGC_CL_OUTPUT"}
 
 
@@ -49,19 +50,17 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     name = program.name
     texts = tuple(kernel_text(kernel, dialect(target)) for kernel in program.kernels)
     source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
-    fields = {
-        "version": tgc.__version__, "target": target.name, "upper": name.upper(), "comment": comment, "launches": launches(program, texts),
-        "lines": [_source_line(line) for line in source.decode().splitlines()], "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0",
-        "build_options": c_string(BUILD_OPTIONS), "separate_weights": options.weights == "file" and program.weights.size > 0,
-        **descriptor_fields(program, options.weights == "embed"),
+    filled = {
+        "launches": launches(program, texts), "lines": [_source_line(line) for line in source.decode().splitlines()],
+        "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0", "build_options": c_string(BUILD_OPTIONS), "run": "NULL",
+        **fields(program, target, options),
     }  # fmt: skip
-    code = {f"{name}.c": render("opencl_model.c.j2", **fields)}
-    if options.weights == "embed" and program.weights.size:
-        code[f"{name}_weights.c"] = weights_source(program)
+    code = {f"{name}.c": render("opencl_model.c.j2", **filled), **data_sources(program, options)}
+    runtime = runtime_files(*_RUNTIME, *(_SELFTEST if options.golden else ()))
     files = {
-        **code, f"{name}.cl": source, f"{name}.h": render("opencl_model.h.j2", **fields),
-        "example_main.c": render("opencl_example_main.c.j2", **fields), **{file: runtime_file(file) for file in _RUNTIME},
-        "CMakeLists.txt": render("opencl_CMakeLists.txt.j2", name=name, code=sorted(code)),
+        **code, **runtime, f"{name}.cl": source, f"{name}.h": render("opencl_model.h.j2", **filled),
+        "example_main.c": render("opencl_example_main.c.j2", **filled),
+        "CMakeLists.txt": render("opencl_CMakeLists.txt.j2", name=name, code=linked({**code, **runtime})),
     }  # fmt: skip
     return finished(program, target, options, files)
 
