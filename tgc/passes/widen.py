@@ -42,7 +42,8 @@ def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node
             wide: dict[Expr, Expr] = {
                 Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in NARROW
             }
-            return builder.map(widened(expr, wide), *new, shape=shape)
+            made = widened(expr, wide)
+            return new[made.position] if isinstance(made, Arg) else builder.map(made, *new, shape=shape)
         case Pad(_, low, high, value) if value.dtype in NARROW:
             return builder.pad(new[0], low, high, Lit(float(value.value), F32))
         case _:
@@ -66,8 +67,18 @@ def widened(root: Expr, arguments: Mapping[Expr, Expr]) -> Expr:
                 return cast(cast(args[0], dtype), F32) if dtype in NARROW else cast(args[0], dtype)
             case Apply(op, args, dtype) if op is BITCAST and dtype in NARROW:
                 return cast(expr, F32)
+            case Apply(op, (Apply(_, (narrow,)),), dtype) if op is BITCAST and narrow.dtype in NARROW:  # see _rounded_bits
+                return Apply(BITCAST, (narrow,), dtype)
             case Apply(op, args, dtype) if dtype in NARROW:
                 return Apply(op, args, F32)
         return None
 
-    return rewrite(root, rule)
+    return rewrite(rewrite(root, _rounded_bits), rule)
+
+
+def _rounded_bits(expr: Expr) -> Expr | None:
+    """A cast to its own type under each BITCAST of a narrow value, so that its bits are taken of what it is rounded to."""
+    match expr:
+        case Apply(op, (value,), dtype) if op is BITCAST and value.dtype in NARROW:
+            return Apply(BITCAST, (Apply(CAST, (value,), value.dtype),), dtype)
+    return None
