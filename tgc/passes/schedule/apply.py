@@ -11,12 +11,12 @@ from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
 from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.distribute import distribute
-from tgc.passes.schedule.loops import extents_of, find_loop, simplify_indices, without_settled_conditions
+from tgc.passes.schedule.loops import find_loop
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
 from tgc.passes.schedule.pack import Packing, pack
-from tgc.passes.schedule.promote import promote
 from tgc.passes.schedule.reduction import vectorize_reduction
 from tgc.passes.schedule.vectorize import vectorize
+from tgc.passes.schedule.write_out import write_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Scheduling:
 
     def finish(self, kernel: Kernel) -> Scheduled:
         """`kernel` with the loop nest as it is now, indices in normal form and registers as variables."""
-        extents = extents_of(self.body)
-        body = promote(simplify_indices(without_settled_conditions(self.body, extents), extents))
+        body = write_out(self.body)
         parameters = tuple(_packed_parameter(parameter, self.packings) for parameter in kernel.parameters)
         return Scheduled(replace(kernel, parameters=parameters, body=body), self.packings, tuple(self.steps))
 

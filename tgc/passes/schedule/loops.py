@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from tgc.errors import InvalidIrError
-from tgc.ir import index as ix
-from tgc.ir import ops
-from tgc.ir.dtypes import INDEX
-from tgc.ir.expr import Apply, Buffer, Expr, Load, Ramp, Var
+from tgc.ir.expr import Buffer, Expr, Load, Var
 from tgc.ir.kernel import Alloc, Block, For, If, Statement, Store, block
 from tgc.ir.rewrite import expressions, map_expressions, rewrite, statements, substitution, walk
 
@@ -75,32 +72,6 @@ def replace_buffers(statement: Statement, change: Callable[[Buffer, Expr], tuple
     return stores(map_expressions(statement, lambda expr: rewrite(expr, rule, memo)))
 
 
-def simplify_indices(statement: Statement, extents: Mapping[Var, int]) -> Statement:
-    """`statement` with every index in normal form."""
-    memo: dict[Expr, Expr] = {}
-    known: dict[Expr, Expr] = {}
-
-    def simple(expr: Expr) -> Expr:
-        if expr not in known:
-            known[expr] = (
-                Ramp(ix.simplify(expr.base, extents), expr.stride, expr.lanes)
-                if isinstance(expr, Ramp)
-                else ix.simplify(expr, extents)
-                if expr.lanes == 1
-                else expr
-            )
-        return known[expr]
-
-    def rule(expr: Expr) -> Expr | None:
-        return Load(expr.buffer, simple(expr.index)) if isinstance(expr, Load) else None
-
-    def change(expr: Expr) -> Expr:
-        inner = rewrite(expr, rule, memo)
-        return simple(inner) if inner.dtype == INDEX and isinstance(inner, (Apply, Ramp)) else inner
-
-    return map_expressions(statement, change)
-
-
 def carried_buffers(loop: For) -> frozenset[str]:
     """The buffers made outside of `loop` that its body both stores and loads: an iteration may see what another one stored."""
     made = {inner.buffer.name for inner in statements(loop.body) if isinstance(inner, Alloc)}
@@ -117,23 +88,6 @@ def places_in(statement: Statement, name: str) -> Iterator[Expr]:
     for expr in walk(*expressions(statement)):
         if isinstance(expr, Load) and expr.buffer.name == name:
             yield expr.index
-
-
-def without_settled_conditions(statement: Statement, extents: Mapping[Var, int]) -> Statement:
-    """`statement` with conditions left out that always hold, and what never runs."""
-    match statement:
-        case If(Apply(op, (a, b)), body) if op is ops.LT and a.dtype == INDEX:
-            (low, high), (low_b, high_b) = ix.bounds(ix.from_expr(a, extents)), ix.bounds(ix.from_expr(b, extents))
-            inner = without_settled_conditions(body, extents)
-            return Block(()) if low >= high_b else inner if high < low_b else If(statement.condition, inner)
-        case If(condition, body):
-            return If(condition, without_settled_conditions(body, extents))
-        case For(var, extent, body, kind):
-            return For(var, extent, without_settled_conditions(body, extents), kind)
-        case Block(body):
-            return block(*(without_settled_conditions(part, extents) for part in body))
-        case _:
-            return statement
 
 
 def paths(statement: Statement, outer: tuple[For, ...] = ()) -> Iterator[tuple[Statement, tuple[For, ...]]]:

@@ -7,10 +7,9 @@ from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Var
-from tgc.ir.kernel import Alloc, Block, For, If, Statement, block
-from tgc.ir.rewrite import statements
+from tgc.ir.kernel import Block, For, If, Statement, block
 from tgc.ir.schedule import Bind, Fuse, Reorder, Split, Unroll
-from tgc.passes.schedule.loops import carried_buffers, change_loop, parts, replace_buffers, replace_variable
+from tgc.passes.schedule.loops import carried_buffers, change_loop, replace_variable
 
 
 def split(body: Statement, step: Split) -> Statement:
@@ -91,39 +90,8 @@ def _reordered(loop: Statement, order: tuple[str, ...]) -> Statement:
 
 
 def unroll(body: Statement, step: Unroll) -> Statement:
-    """Carries out `Unroll`; registers made inside the loop get a copy an iteration."""
-
-    def change(loop: For) -> Statement:
-        copies: list[Statement] = []
-        for value in range(loop.extent):
-            once = replace_variable(loop.body, loop.var, ex.index(value))
-            copies.append(_with_own_registers(once, f"_{loop.var.name}{value}") if value else once)
-        return block(*copies)
-
-    return change_loop(body, step.var, change)
-
-
-def _with_own_registers(statement: Statement, suffix: str) -> Statement:
-    made = {inner.buffer.name: inner.buffer for inner in statements(statement) if isinstance(inner, Alloc)}
-    if not made:
-        return statement
-    renamed = {name: ex.Buffer(name + suffix, buffer.dtype, buffer.size, buffer.space) for name, buffer in made.items()}
-    changed = replace_buffers(statement, lambda buffer, index: (renamed.get(buffer.name, buffer), index))
-    return _rename_allocs(changed, renamed)
-
-
-def _rename_allocs(statement: Statement, renamed: dict[str, ex.Buffer]) -> Statement:
-    match statement:
-        case Alloc(buffer):
-            return Alloc(renamed.get(buffer.name, buffer))
-        case For(var, extent, body, kind):
-            return For(var, extent, _rename_allocs(body, renamed), kind)
-        case If(condition, body):
-            return If(condition, _rename_allocs(body, renamed))
-        case Block():
-            return Block(tuple(_rename_allocs(part, renamed) for part in parts(statement)))
-        case _:
-            return statement
+    """Carries out `Unroll`: marks the loop. `write_out` writes it out once the whole schedule is known."""
+    return change_loop(body, step.var, lambda loop: For(loop.var, loop.extent, loop.body, "unroll"))
 
 
 def bind(body: Statement, step: Bind) -> Statement:
