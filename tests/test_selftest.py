@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 from dataclasses import replace
@@ -156,6 +157,14 @@ def test_from_c(target, tmp_path):
     np.testing.assert_allclose([element, expected, found], [wrong.element, wrong.expected, wrong.found], rtol=1e-6)
 
 
+def test_from_c_on_aarch64(tmp_path):
+    """The compiler ran elsewhere; so the table lies right, and inputs and arithmetic are the same on another processor."""
+    cc, qemu = compiler("aarch64-linux-gnu-gcc"), compiler("qemu-aarch64", "qemu-aarch64-static")
+    compiled("cortex-a75", tmp_path)
+    command = [qemu, *build(tmp_path, "cortex-a75", ("-static",), cc)]
+    assert outcome(command, str(tmp_path / "net.weights"))[0] == 0
+
+
 def test_a_broken_kernel_is_caught_from_c(tmp_path):
     out = tmp_path / "out"
     artifact = compiled("c", None)
@@ -176,6 +185,29 @@ tgc_status use(net_context *context, void *scratch) {
 }
 """)
     checked([compiler("g++", "clang++"), "-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", "use.cpp"], tmp_path)
+
+
+@pytest.mark.parametrize("target", ["cpu", "c"])
+def test_the_example_runs_it_first(target, tmp_path):
+    compiled(target, tmp_path)
+    code = [str(path) for path in tmp_path.iterdir() if path.suffix in (".c", ".o")]
+    checked([compiler("gcc", "clang"), *STRICT, "-Wno-psabi", "-o", "example", *code, "-lm"], tmp_path)
+    assert subprocess.run(["./example"], cwd=tmp_path, capture_output=True, text=True).stdout.startswith("y: ")
+    flip_exponent_bit(tmp_path)
+    done = subprocess.run(["./example"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_the_documented_calls(tmp_path):
+    """docs/c-api.md's calls of the self-test and of other weights, compiled as they stand."""
+    text = (Path(__file__).parents[1] / "docs" / "c-api.md").read_text()
+    calls = [block for block in re.findall(r"```c\n(.*?)```", text, re.S) if "selftest" in block or "unchecked" in block]
+    assert len(calls) == 2
+    tgc.compile(convolution(), "c", tmp_path, name="classifier", selftest=True)
+    body = "".join(calls)
+    function = f'#include "classifier.h"\ntgc_status use(classifier_context context, tgc_weights weights) {{\n{body}return status;\n}}\n'
+    (tmp_path / "use.c").write_text(function)
+    checked([compiler("gcc", "clang"), *STRICT, "-pedantic", "-c", "use.c"], tmp_path)
 
 
 def test_every_type_from_c_and_python(tmp_path):
@@ -284,6 +316,8 @@ def test_command_line(tmp_path, capsys):
     out = str(tmp_path / "out")
     assert invoke(["compile", str(tmp_path / "net.onnx"), "--selftest", "-o", out]) == 0
     assert invoke(["run", out, "--selftest"]) == 0
+    assert "the self-test passed" in capsys.readouterr().out
+    assert invoke(["run", str(tmp_path / "net.onnx"), "--target", "c", "--selftest"]) == 0
     assert "the self-test passed" in capsys.readouterr().out
     flip_exponent_bit(Path(out))
     assert invoke(["run", out, "--selftest"]) == 1

@@ -49,32 +49,38 @@ def weights_sha256(program: Program) -> bytes:
     return hashlib.sha256(program.weights.tobytes()).digest()
 
 
+def embeds(program: Program, options: EmitOptions) -> bool:
+    """Whether there are weights and they are part of the program."""
+    return options.weights == "embed" and program.weights.size > 0
+
+
+def separates(program: Program, options: EmitOptions) -> bool:
+    """Whether there are weights and they are in NAME.weights."""
+    return options.weights == "file" and program.weights.size > 0
+
+
 def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, object]:
     """What the templates of a model in C, or with a C host program, are filled in with."""
     inputs, outputs = tensor_views(program)
-    embedded = options.weights == "embed" and program.weights.size > 0
     return {
         "version": tgc.__version__, "target": target.name, "name": program.name, "upper": program.name.upper(),
         "literal": c_string(program.name), "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
-        "alignment": program.alignment, "weights_bytes": program.weights.size, "embedded": embedded,
-        "separate_weights": program.weights.size > 0 and not embedded,
+        "alignment": program.alignment, "weights_bytes": program.weights.size,
+        "embedded": embeds(program, options), "separate_weights": separates(program, options),
         "sha256": ", ".join(f"0x{byte:02x}" for byte in weights_sha256(program)),
         "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
     }  # fmt: skip
 
 
-def cpu_files(
-    program: Program, target: Target, options: EmitOptions, code: Mapping[str, bytes], extra: Mapping[str, bytes] | None = None
-) -> dict[str, bytes]:
+def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapping[str, bytes]) -> dict[str, bytes]:
     """The whole artifact of a program that runs on a CPU.
 
     code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights and the self-test's table included.
-    They are what the build file links. extra: further files, which it does not.
     """
     runtime = runtime_files("tgc_runtime", *(["tgc_selftest"] if options.golden else []))
     filled = fields(program, target, options)
     files = {
-        **code, **runtime, **(extra or {}), f"{program.name}.h": render("model.h.j2", **filled),
+        **code, **runtime, f"{program.name}.h": render("model.h.j2", **filled),
         "example_main.c": render("example_main.c.j2", **filled),
         "CMakeLists.txt": render("CMakeLists.txt.j2", name=program.name, code=linked({**code, **runtime})),
     }  # fmt: skip
@@ -88,14 +94,14 @@ def runtime_files(*stems: str) -> dict[str, bytes]:
 
 
 def linked(files: Mapping[str, bytes]) -> list[str]:
-    """The names of those files that are compiled or linked."""
-    return sorted(name for name in files if not name.endswith(".h"))
+    """The names of those files that a build compiles or links."""
+    return sorted(name for name in files if name.endswith((".c", ".o")))
 
 
 def finished(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """`files` with the weights file, if there is to be one, and the manifest."""
     complete = dict(files)
-    if options.weights == "file" and program.weights.size:
+    if separates(program, options):
         complete[f"{program.name}.weights"] = program.weights.tobytes()
     complete["manifest.json"] = manifest(program, target, options, complete, weights_sha256(program))
     return complete
@@ -104,7 +110,7 @@ def finished(program: Program, target: Target, options: EmitOptions, files: Mapp
 def data_sources(program: Program, options: EmitOptions) -> dict[str, bytes]:
     """Sources beside NAME.c: NAME_weights.c where the weights are embedded, NAME_golden.c where there is a self-test."""
     sources: dict[str, bytes] = {}
-    if options.weights == "embed" and program.weights.size:
+    if embeds(program, options):
         sources[f"{program.name}_weights.c"] = weights_source(program)
     if options.golden:
         sources[f"{program.name}_golden.c"] = golden_source(program, options.golden)

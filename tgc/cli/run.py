@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -17,6 +17,9 @@ from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table
 from tgc.errors import OptionError
 
+if TYPE_CHECKING:
+    from tgc.backends.golden import Mismatch
+
 
 @click.command()
 @click.argument("model", type=MODEL)
@@ -24,7 +27,7 @@ from tgc.errors import OptionError
 @input_option
 @feeding
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the outputs, one .npy file each.")
-@click.option("--selftest", is_flag=True, help="Only run the self-test of a folder compiled with --selftest.")
+@click.option("--selftest", is_flag=True, help="Run the self-test instead; a folder has one if it was compiled with --selftest.")
 @json_option
 def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, selftest: bool, as_json: bool, **flags: Any) -> int:
     """Run MODEL, an ONNX file or a compiled folder, once on this machine.
@@ -38,10 +41,10 @@ def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, se
     from tgc.inputs import read
     from tgc.run import load
 
-    if selftest:
-        return _selftest(model, as_json)
     with tempfile.TemporaryDirectory(prefix="tgc-run-") as scratch:
-        loaded = load(model if model.is_dir() else build(model, **flags).write(Path(scratch) / "artifact"))
+        loaded = load(model if model.is_dir() else build(model, selftest=selftest, **flags).write(Path(scratch) / "artifact"))
+        if selftest:
+            return _report(loaded.selftest(), as_json)
         inputs = read(loaded.inputs, mapping(files, "--input"), seed, mapping(ranges, "--range"))
         start = time.perf_counter()
         results = loaded.run(inputs)
@@ -57,11 +60,8 @@ def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, se
     return 0
 
 
-def _selftest(folder: Path, as_json: bool) -> int:
-    """Runs the self-test of a compiled folder; 1 where it does not pass."""
-    from tgc.run import load
-
-    wrong = load(folder).selftest()
+def _report(wrong: Mismatch | None, as_json: bool) -> int:
+    """Says how a self-test went, and answers the exit status."""
     if as_json:
         print_json({"passed": wrong is None, "mismatch": wrong and asdict(wrong)})
     elif wrong is None:

@@ -26,8 +26,8 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     if missing:
         raise InvalidIrError(f"the object would need {', '.join(missing)} from a library")
     library = shared_library(code) if target == host_target(CPU) else None
-    extra = {} if library is None else {f"{program.name}.so": library}
-    return cpu_files(program, target, options, {f"{program.name}.o": code}, extra)
+    shared = {} if library is None else {f"{program.name}.so": library}
+    return cpu_files(program, target, options, {f"{program.name}.o": code, **shared})
 
 
 def emit_ir(program: Program, target: Target, options: EmitOptions, *, optimised: bool = False) -> str:

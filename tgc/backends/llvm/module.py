@@ -10,7 +10,7 @@ from math import gcd
 
 import numpy as np
 
-from tgc.backends.files import weights_sha256
+from tgc.backends.files import embeds, weights_sha256
 from tgc.backends.llvm.golden import print_golden
 from tgc.backends.llvm.kernels import print_kernel
 from tgc.backends.llvm.machine import Machine
@@ -159,7 +159,7 @@ def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     name, weights = program.name, program.weights
     parts = [_string("name", name), _tensors("inputs", program.inputs), _tensors("outputs", program.outputs)]
     embedded = "null"
-    if options.weights == "embed" and weights.size:
+    if embeds(program, options):
         parts.append(f"@tgc.weights = internal constant [{weights.size} x i8] {_bytes_text(weights)}, align {program.alignment}")
         embedded = "@tgc.weights"
     digest = _bytes_text(np.frombuffer(weights_sha256(program), np.uint8))

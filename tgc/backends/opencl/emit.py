@@ -52,8 +52,8 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
     filled = {
         "launches": launches(program, texts), "lines": [_source_line(line) for line in source.decode().splitlines()],
-        "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0", "build_options": c_string(BUILD_OPTIONS), "run": "NULL",
-        **fields(program, target, options),
+        "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0", "build_options": c_string(BUILD_OPTIONS),
+        "run": "NULL /* this model runs on a device */", **fields(program, target, options),
     }  # fmt: skip
     code = {f"{name}.c": render("opencl_model.c.j2", **filled), **data_sources(program, options)}
     runtime = runtime_files(*_RUNTIME, *(_SELFTEST if options.golden else ()))
