@@ -221,8 +221,11 @@ def _map_joins(state: _State, node: Map | Gather, records: list[Record], alone: 
     if not tensors:
         return True
     size = max(1, prod(node.shape))
-    repeat = sum(_evaluations(record) for record in records) / size
-    if any(record.inside for record in records) and node in state.ends:
+    evaluations: dict[tuple[Root, Vector], int] = defaultdict(int)
+    for record in records:
+        evaluations[record.root, record.index] = max(evaluations[record.root, record.index], _evaluations(record))
+    repeat = sum(evaluations.values()) / size
+    if any(_varies_inside(record) for record in records) and node in state.ends:
         return False
     if alone and repeat <= 1:
         return True
@@ -240,6 +243,14 @@ def _evaluations(record: Record) -> int:
     if record.inside and record.root.heavy is not None:
         return record.count
     return prod(_extents(record.index).values())
+
+
+def _varies_inside(record: Record) -> bool:
+    """Whether the read is inside of a reduction whose loops, tiled or not, evaluate it over and over."""
+    if not record.inside or record.root.heavy is not None:
+        return record.inside
+    rows = frozenset().union(*(ix.variables(component) for component in record.root.variables))
+    return not frozenset().union(*(ix.variables(component) for component in record.index)) <= rows
 
 
 def _extents(index: Vector) -> dict[Var, int]:
