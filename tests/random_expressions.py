@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tgc.ir import ops
 from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64, INDEX, U8, U32, DType
-from tgc.ir.expr import Apply, Coordinate, Expr, Lit, apply, bitcast, cast
+from tgc.ir.expr import Coordinate, Expr, Lit, apply, bitcast, cast
 
 DTYPES: tuple[DType, ...] = (F32, F32, F32, F32, F16, F64, I64, I32, U8, BOOL, I8, BF16)
 _EXACT = {"f16": 2.0**11, "bf16": 2.0**8, "f32": 2.0**24, "f64": 2.0**53}
@@ -194,8 +194,3 @@ class ExpressionMaker:
             lambda: bitcast(bitcast(a, U32), dtype) if dtype == I32 else a,
         ))  # fmt: skip
         return made(), EXACT
-
-
-def has_work(expr: Expr) -> bool:
-    """Whether `expr` computes anything at all."""
-    return isinstance(expr, Apply)

@@ -13,12 +13,12 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
-
 from random_expressions import DTYPES, EXACT, ExpressionMaker, Facts, clamped, rounded
+
 from tgc.ir import ops
 from tgc.ir.dtypes import BOOL, F32, I32, I64, DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit, apply, cast
-from tgc.ir.graph import Constant, Graph, GraphBuilder, Input, Node, Shape
+from tgc.ir.graph import Graph, GraphBuilder, Input, Node, Shape
 
 Array = npt.NDArray[np.generic]
 
@@ -312,6 +312,8 @@ class GraphMaker:
     def fit(self, source: Node, shape: Shape) -> Node:
         """`source` brought to `shape` by views."""
         facts = self.facts[source]
+        if 0 in source.shape and not shape:
+            return self.constant(shape, source.dtype)
         if prod(source.shape) == prod(shape) and self.random.random() < 0.7:
             return self.known(self.builder.reshape(source, shape), facts)
         rank = len(shape)
@@ -319,7 +321,8 @@ class GraphMaker:
         if len(source.shape) > rank == 0:
             source = self.builder.slice(source, (0,) * len(source.shape), (1,) * len(source.shape), (1,) * len(source.shape))
         current = self.builder.reshape(source, (1,) * (rank - len(squeezed)) + squeezed)
-        wanted = tuple(min(a, b) if a == b or self.random.random() < 0.7 else min(a, b, 1) for a, b in zip(current.shape, shape, strict=True))
+        smaller = [min(a, b) for a, b in zip(current.shape, shape, strict=True)]
+        wanted = tuple(a if a == b or self.random.random() < 0.7 else min(a, 1) for a, b in zip(smaller, shape, strict=True))
         current = self.known(self.cut(current, wanted), facts)
         grown = tuple(b if a == 1 else a for a, b in zip(current.shape, shape, strict=True))
         current = self.known(self.builder.expand(current, grown), facts)
@@ -362,8 +365,3 @@ class GraphMaker:
             return self.constant(shape, self.random.choice((I64, I32)))
         node = self.as_type(self.pick(), self.random.choice((I64, I32)))
         return self.fit(node, shape)
-
-
-def is_leaf(node: Node) -> bool:
-    """Whether `node` is computed by nothing."""
-    return isinstance(node, (Input, Constant))
