@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
 
+from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
 from tgc.ir import ops
 from tgc.ir.expr import Apply, Expr, Lit, Load, Var
@@ -138,6 +139,8 @@ def _divide(index: Index, divisor: int) -> Index:
     rest = Index(tuple(inside), index.offset % divisor)
     quotient = Index(tuple(outside), index.offset // divisor)
     low, high = bounds(rest)
+    if low <= UNBOUNDED[0] // 2:
+        raise InvalidIrError(f"{index.key} has no known bounds and is divided")
     if low < 0:
         shift = -(low // divisor)
         rest, quotient, high = rest + shift * divisor, quotient + -shift, high + shift * divisor

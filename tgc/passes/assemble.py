@@ -15,6 +15,7 @@ from tgc.ir.kernel import Kernel
 from tgc.ir.partition import Binding, Block, Fill, Lowered, Partition
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.ir.rewrite import map_expressions
+from tgc.ir.verify import verify_kernel
 from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
@@ -70,6 +71,7 @@ def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Sc
         plain = replace(lowered.kernel, body=map_expressions(lowered.kernel.body, polish))
         key = _key(plain, lowered.bindings)
         if key not in kernels:
+            verify_kernel(plain)
             kernels[key] = (_name(len(kernels), plain), scheduler(plain, _constants(lowered)))
         name, scheduled = kernels[key]
         calls.append(Call(name, _arguments(lowered, scheduled, weights), plain.origins))

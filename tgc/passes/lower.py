@@ -171,7 +171,10 @@ class _Lowering:
         inner: list[Index] = []
         for coordinate, extent in zip(node.coordinates, node.source.shape, strict=True):
             wanted = ix.from_expr(_as_index(self._value(coordinate, at, scope)), self.extents)
-            low, high = _constant_bounds(coordinate) or ix.bounds(wanted)
+            known = _constant_bounds(coordinate)
+            if known is not None:
+                wanted = ix.opaque(ix.to_expr(wanted), *known)
+            low, high = ix.bounds(wanted)
             inner.append(wanted if low >= 0 and high < extent else ix.clamp(ix.to_expr(wanted), extent))
         return self._value(node.source, tuple(inner), scope)
 
