@@ -1,9 +1,9 @@
 """Fold: what depends on constants alone is computed now.
 
-Views of constants stay views, since they cost nothing and take no memory, but for a transpose: its data is rearranged, so that
-it lies as it is read. A computation is folded unless its result would be much larger than what it is made from. A tensor
-without elements becomes a constant, and so does what is reduced or padded from one: later passes never see an extent of 0
-but in the model's inputs and outputs.
+Views of constants stay views, since they cost nothing and take no memory, but for a transpose, and a reshape of another view,
+whose index has divisions: their data is rearranged, so that it lies as it is read. A computation is folded unless its result
+would be much larger than what it is made from. A tensor without elements becomes a constant, and so does what is reduced or
+padded from one: later passes never see an extent of 0 but in the model's inputs and outputs.
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ def _constant_elements(node: Node, weight: dict[Node, int]) -> int | None:
 
 
 def _worthwhile(node: Node, elements: int) -> bool:
+    size = prod(node.shape)
     if isinstance(node, Permute):
         return isinstance(node.source, Constant)
-    if isinstance(node, (Constant, Reshape, Expand, Slice, Window)):
+    if isinstance(node, Reshape):
+        return not isinstance(node.source, (Constant, Expand)) and size <= elements
+    if isinstance(node, (Constant, Expand, Slice, Window)):
         return False
-    size = prod(node.shape)
     if isinstance(node, Pad):
         return size <= max(SMALL, 4 * elements)
     return size <= max(SMALL, 2 * elements)

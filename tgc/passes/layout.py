@@ -19,7 +19,7 @@ from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, 
 from tgc.ir.index import Index
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.views import Vector, dot, source_index
-from tgc.passes.region_reads import iteration_index, reads
+from tgc.passes.region_reads import iteration_index, reads, reduction_index
 
 Order = tuple[int, ...]
 
@@ -107,20 +107,21 @@ def _identity_of(node: Node) -> Arg:
 
 
 def _followed_order(state: _State, region: Region, at: Vector) -> Order | None:
-    """The order of the tensor that is read along most of the body's own axes, the largest such; None where none is."""
-    best: tuple[tuple[int, int], Order] | None = None
+    """The order of the largest tensor that is read along all of the body's axes; None where none is."""
+    best: tuple[int, Order] | None = None
+    own = _variables(at)
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
-        if place is None or place is region.place:
+        if place is None or place is region.place or not own <= _variables(index):
             continue
         order = _order_along(at, index, state.blocks[place.block].order)
-        if order is None:
-            continue
-        own = frozenset().union(*(ix.variables(component) for component in at))
-        shared = len(own & frozenset().union(*(ix.variables(component) for component in index)))
-        if best is None or (shared, prod(node.shape)) > best[0]:
-            best = ((shared, prod(node.shape)), order)
+        if order is not None and (best is None or prod(node.shape) > best[0]):
+            best = (prod(node.shape), order)
     return best[1] if best is not None else None
+
+
+def _variables(at: Vector) -> frozenset[Var]:
+    return frozenset().union(*(ix.variables(component) for component in at))
 
 
 def _order_along(at: Vector, index: Vector, order: Order) -> Order | None:
@@ -140,30 +141,25 @@ def _order_along(at: Vector, index: Vector, order: Order) -> Order | None:
 
 def _feature_order(state: _State, region: Region, heavy: Reduce, at: Vector) -> Order:
     """Row-major, but for the axes along which the constant (else the second) operand varies, which come last."""
-    features = feature_variables(heavy, state.places)
+    features = feature_variables(region, heavy, state.places)
     last = tuple(axis for axis, component in enumerate(at) if ix.variables(component) & features)
     if not last or prod(region.body.shape[axis] for axis in last) < 4:
         return tuple(range(len(at)))
     return tuple(axis for axis in range(len(at)) if axis not in last) + last
 
 
-def feature_variables(heavy: Reduce, places: Mapping[Node, Place]) -> frozenset[Var]:
+def feature_variables(region: Region, heavy: Reduce, places: Mapping[Node, Place]) -> frozenset[Var]:
     """The loops along which the second operand varies and the first does not; where it is constant, all of its loops."""
     assert isinstance(heavy.source, Map)
     nodes: list[Node] = []
     operands: list[frozenset[Var]] = []
     for source in heavy.source.sources:
-        node, index = through_views(source, reduction_index(heavy), places)
+        node, index = through_views(source, reduction_index(region, heavy), places)
         nodes.append(node)
         operands.append(frozenset(var for i in index for var in ix.variables(i) if var.name.startswith("i")))
     if isinstance(nodes[-1], Constant):
         return operands[-1]
     return operands[-1] - operands[0] or operands[0] - operands[-1]
-
-
-def reduction_index(heavy: Reduce) -> Vector:
-    """The index of the contraction's source: loops i* outside, k* inside the sum."""
-    return tuple(ix.axis(Var(f"k{axis}" if axis in heavy.axes else f"i{axis}"), size) for axis, size in enumerate(heavy.source.shape))
 
 
 def through_views(node: Node, at: Vector, places: Mapping[Node, Place]) -> tuple[Node, Vector]:
@@ -181,11 +177,11 @@ def _copy_operands(state: _State, region: Region, heavy: Reduce, at: Vector, wis
     """
     vector = _vector_variable(region, at, wish)
     assert isinstance(heavy.source, Map)
-    operands = [through_views(source, reduction_index(heavy), state.places) for source in heavy.source.sources]
+    operands = [through_views(source, reduction_index(region, heavy), state.places) for source in heavy.source.sources]
     if vector is None or any(isinstance(node, Constant) for node, _ in operands):
         return
     for source, (node, _) in zip(heavy.source.sources, operands, strict=True):
-        made = _copied_operand(state, source, reduction_index(heavy), vector)
+        made = _copied_operand(state, source, reduction_index(region, heavy), vector)
         if made is not None:
             state.copies.append((made, node))
 

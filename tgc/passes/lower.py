@@ -34,7 +34,7 @@ from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store
 from tgc.ir.partition import Binding, Lowered, Partition, Place, Region
 from tgc.ir.rewrite import map_expressions, rewrite, substitute
 from tgc.ir.views import Vector, dot, flatten, source_index
-from tgc.passes.region_reads import iteration_index, reads
+from tgc.passes.region_reads import axis_loops, iteration_index, reads
 
 
 @dataclass(eq=False, slots=True)
@@ -78,11 +78,9 @@ class _Lowering:
 
     def _iteration_space(self) -> tuple[Vector, list[tuple[Var, int]]]:
         """The body's index in terms of the loops, and the loops."""
-        heavy = self.region.contraction
-        shape = self.region.body.shape if heavy is None else heavy.shape
-        for axis, size in enumerate(shape):
-            self.extents[Var(f"i{axis}")] = size
-        return iteration_index(self.region), [(Var(f"i{axis}"), size) for axis, size in enumerate(shape) if size != 1]
+        loops = [loop for loops in axis_loops(self.region) for loop in loops]
+        self.extents |= dict(loops)
+        return iteration_index(self.region), [(var, extent) for var, extent in loops if extent != 1]
 
     def _axis(self, name: str, extent: int) -> Index:
         self.extents[Var(name)] = extent

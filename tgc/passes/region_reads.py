@@ -6,22 +6,96 @@ from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Coordinate, Expr, Var
-from tgc.ir.graph import Constant, Expand, Gather, Input, Map, Node, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph import Constant, Expand, Gather, Input, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window, sources
 from tgc.ir.index import Index
 from tgc.ir.partition import Partition, Region
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, flatten, source_index, unflatten
 
+Loops = tuple[tuple[Var, int], ...]
 
-def iteration_index(region: Region) -> Vector:
-    """The body's index in terms of the loops: the contraction's axes where there is one, else the body's own."""
+
+def axis_loops(region: Region) -> tuple[Loops, ...]:
+    """The loops of each axis that the region iterates over, outermost first: the contraction's axes, else the body's own.
+
+    An axis that a reshape after the contraction divides (groups, heads, phases) has a loop for each part.
+    """
     heavy = region.contraction
     shape = region.body.shape if heavy is None else heavy.shape
-    at = tuple(ix.axis(Var(f"i{axis}"), size) for axis, size in enumerate(shape))
-    if heavy is not None:
-        for view in reversed(path_to(region.body, heavy)):
+    parts = {} if heavy is None else _divided_axes(heavy.shape, list(reversed(path_to(region.body, heavy))))
+    return tuple(_loops(axis, size, parts.get(axis)) for axis, size in enumerate(shape))
+
+
+def _loops(axis: int, size: int, parts: tuple[int, ...] | None) -> Loops:
+    if parts is None:
+        return ((Var(f"i{axis}"), size),)
+    return tuple((Var(f"i{axis}_{number}"), extent) for number, extent in enumerate(parts))
+
+
+def _divided_axes(shape: Shape, views: list[Reshape | Permute]) -> dict[int, tuple[int, ...]]:
+    """The axes of `shape` that the first reshape among `views` divides, with the extents of the parts."""
+    axes = list(range(len(shape)))
+    for view in views:
+        if isinstance(view, Permute):
+            axes = [axes[axis] for axis in view.order]
+            continue
+        found: dict[int, tuple[int, ...]] = {}
+        for before, after in _matching_axes(view.source.shape, view.shape):
+            wide = [axis for axis in before if view.source.shape[axis] != 1]
+            extents = tuple(view.shape[axis] for axis in after if view.shape[axis] != 1)
+            if len(wide) == 1 and len(extents) > 1:
+                found[axes[wide[0]]] = extents
+        return found
+    return {}
+
+
+def _matching_axes(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+    """Runs of axes of two shapes of as many elements that hold the same elements, as short as can be."""
+    runs: list[tuple[list[int], list[int]]] = []
+    a = b = 0
+    while a < len(before) or b < len(after):
+        left: list[int] = []
+        right: list[int] = []
+        x = y = 1
+        while not left or x != y:
+            if (x <= y and a < len(before)) or b == len(after):
+                left.append(a)
+                x *= before[a]
+                a += 1
+            else:
+                right.append(b)
+                y *= after[b]
+                b += 1
+        runs.append((left, right))
+        while a == len(before) and b < len(after):
+            right.append(b)
+            b += 1
+    return runs
+
+
+def axis_index(loops: Loops) -> ix.Index:
+    """The index along an axis from the variables of its loops."""
+    total = ix.ZERO
+    for var, extent in loops:
+        total = total * extent + ix.axis(var, extent)
+    return total
+
+
+def iteration_index(region: Region) -> Vector:
+    """The body's index in terms of the loops."""
+    at = tuple(axis_index(loops) for loops in axis_loops(region))
+    if region.contraction is not None:
+        for view in reversed(path_to(region.body, region.contraction)):
             at = forward(view, at)
     return at
+
+
+def reduction_index(region: Region, heavy: Reduce) -> Vector:
+    """The index of the contraction's source: the region's loops, and k* along the axes that are summed."""
+    own = axis_loops(region)
+    return tuple(
+        ix.axis(Var(f"k{axis}"), size) if axis in heavy.axes else axis_index(own[axis]) for axis, size in enumerate(heavy.source.shape)
+    )
 
 
 def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
