@@ -16,7 +16,7 @@ import numpy.typing as npt
 Kind = Literal["bool", "int", "uint", "float"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
     """An element type.
 
@@ -38,6 +38,9 @@ class DType:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, DType) and self.name == other.name)
 
     @property
     def bytes(self) -> int:

@@ -11,7 +11,8 @@ Expressions are immutable and shared freely, so they are graphs, not trees: whoe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from operator import is_
+from typing import ClassVar, Literal
 
 from tgc.ir import ops
 from tgc.ir.dtypes import BOOL, INDEX, DType
@@ -43,6 +44,7 @@ class Lit:
     value: int | float | bool
     dtype: DType
     key: int = field(init=False, repr=False, compare=False)
+    lanes: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", hash(("lit", repr(self.value), self.dtype.name)))
@@ -51,12 +53,11 @@ class Lit:
         return self.key
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         # repr tells 0.0 from -0.0 and makes NaN equal to itself.
-        return self is other or (isinstance(other, Lit) and self.dtype == other.dtype and repr(self.value) == repr(other.value))
-
-    @property
-    def lanes(self) -> int:
-        return 1
+        alike = isinstance(other, Lit) and self.key == other.key
+        return alike and self.dtype == other.dtype and repr(self.value) == repr(other.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,10 @@ class Var:
 
     name: str
     dtype: DType = INDEX
+    lanes: ClassVar[int] = 1
 
     def __hash__(self) -> int:
         return hash(self.name)
-
-    @property
-    def lanes(self) -> int:
-        return 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +78,7 @@ class Arg:
 
     position: int
     dtype: DType
-
-    @property
-    def lanes(self) -> int:
-        return 1
+    lanes: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +86,8 @@ class Coordinate:
     """In a map: the output's index along `axis`, of type INDEX."""
 
     axis: int
-
-    @property
-    def dtype(self) -> DType:
-        return INDEX
-
-    @property
-    def lanes(self) -> int:
-        return 1
+    dtype: ClassVar[DType] = INDEX
+    lanes: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +127,7 @@ class Apply:
     key: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lanes", max(arg.lanes for arg in self.args))
+        object.__setattr__(self, "lanes", max([arg.lanes for arg in self.args]))
         object.__setattr__(self, "key", hash((self.op.name, self.args, self.dtype.name)))
 
     def __hash__(self) -> int:
@@ -260,7 +249,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
 
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
     """`expr` with its children replaced, itself where nothing changed."""
-    if all(a is b for a, b in zip(new, children(expr), strict=True)):
+    if all(map(is_, new, children(expr))):
         return expr
     match expr:
         case Apply(op, _, dtype):

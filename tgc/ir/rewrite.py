@@ -18,12 +18,13 @@ def walk(*roots: Expr) -> Iterator[Expr]:
         expr, expanded = stack.pop()
         if expr in done:
             continue
-        if expanded or not children(expr):
+        below = () if expanded else children(expr)
+        if below:
+            stack.append((expr, True))
+            stack += [(child, False) for child in reversed(below) if child not in done]
+        else:
             done.add(expr)
             yield expr
-        else:
-            stack.append((expr, True))
-            stack.extend((child, False) for child in reversed(children(expr)))
 
 
 def rewrite(root: Expr, rule: Rule, memo: dict[Expr, Expr] | None = None) -> Expr:
@@ -32,18 +33,15 @@ def rewrite(root: Expr, rule: Rule, memo: dict[Expr, Expr] | None = None) -> Exp
     The rule sees each distinct node once and its answer is not rewritten again. Pass `memo` to share work between roots.
     """
     seen: dict[Expr, Expr] = {} if memo is None else memo
-    stack = [root]
+    stack: list[tuple[Expr, tuple[Expr, ...]]] = [(root, ())]  # a node, and its children once they are under way
     while stack:
-        expr = stack[-1]
+        expr, below = stack.pop()
         if expr in seen:
-            stack.pop()
             continue
-        below = children(expr)
-        missing = [child for child in below if child not in seen]
-        if missing:
-            stack.extend(missing)
+        if not below and (below := children(expr)):
+            stack.append((expr, below))
+            stack += [(child, ()) for child in below if child not in seen]
             continue
-        stack.pop()
         rebuilt = with_children(expr, tuple([seen[child] for child in below])) if below else expr
         answer = rule(rebuilt)
         seen[expr] = rebuilt if answer is None else answer
