@@ -75,16 +75,22 @@ class Index:
 
     terms: tuple[tuple[Atom, int], ...]
     offset: int = 0
-    key: str = field(init=False, repr=False, compare=False)
+    code: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", "+".join([f"{c}*{a.key}" for a, c in self.terms] + [str(self.offset)]))
+        object.__setattr__(self, "code", hash((self.terms, self.offset)))
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self.code
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Index) and self.key == other.key)
+        if self is other:
+            return True
+        return isinstance(other, Index) and self.code == other.code and self.offset == other.offset and self.terms == other.terms
+
+    @property
+    def key(self) -> str:
+        return "+".join([f"{c}*{a.key}" for a, c in self.terms] + [str(self.offset)])
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
@@ -109,7 +115,9 @@ def _collect(terms: list[tuple[Atom, int]], offset: int) -> Index:
     total: dict[Atom, int] = {}
     for atom, coefficient in terms:
         total[atom] = total.get(atom, 0) + coefficient
-    kept = sorted(((a, c) for a, c in total.items() if c), key=lambda term: term[0].key)
+    kept = [(a, c) for a, c in total.items() if c]
+    if len(kept) > 1:
+        kept.sort(key=lambda term: term[0].key)
     return Index(tuple(kept), offset)
 
 
