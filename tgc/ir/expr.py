@@ -53,11 +53,10 @@ class Lit:
         return self.key
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
+        if self is other or not isinstance(other, Lit):
+            return self is other
         # repr tells 0.0 from -0.0 and makes NaN equal to itself.
-        alike = isinstance(other, Lit) and self.key == other.key
-        return alike and self.dtype == other.dtype and repr(self.value) == repr(other.value)
+        return self.key == other.key and self.dtype == other.dtype and repr(self.value) == repr(other.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,18 @@ from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Statement, Sto
 Rule = Callable[[Expr], Expr | None]
 
 
-def walk(*roots: Expr) -> Iterator[Expr]:
-    """Every distinct subexpression of `roots`, children before parents."""
+def walk(*roots: Expr, below: Callable[[Expr], tuple[Expr, ...]] = children) -> Iterator[Expr]:
+    """Every distinct subexpression of `roots` that `below` (by default: all children) leads to, children before parents."""
     done: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
         expr, expanded = stack.pop()
         if expr in done:
             continue
-        below = () if expanded else children(expr)
-        if below:
+        parts = () if expanded else below(expr)
+        if parts:
             stack.append((expr, True))
-            stack += [(child, False) for child in reversed(below) if child not in done]
+            stack += [(child, False) for child in reversed(parts) if child not in done]
         else:
             done.add(expr)
             yield expr

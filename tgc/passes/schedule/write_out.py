@@ -17,7 +17,7 @@ from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Buffer, Expr, Lit, Load, Ramp, Var, children, with_children
-from tgc.ir.index import Axis
+from tgc.ir.index import Axis, Index
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Statement, Store, block
 from tgc.ir.rewrite import expressions, statements, walk
 
@@ -30,7 +30,7 @@ def write_out(body: Statement) -> Statement:
     loops = [inner for inner in statements(body) if isinstance(inner, For)]
     unrolled = {loop.var: loop.extent for loop in loops if loop.kind == "unroll"}
     extents = {loop.var: loop.extent for loop in loops if loop.var not in unrolled}
-    return _written(body, {}, _Copies(tuple(unrolled), extents, dict(_homes(body, ())), _pieces(body, unrolled)))
+    return _written(body, {}, _Copies(unrolled, extents, dict(_homes(body, ())), _pieces(body, unrolled)))
 
 
 def _written(statement: Statement, values: Values, copies: _Copies) -> Statement:
@@ -46,7 +46,7 @@ def _written(statement: Statement, values: Values, copies: _Copies) -> Statement
         case Alloc(buffer):
             return block(*(Alloc(variable) for variable in copies.variables(buffer, values)))
         case Store(buffer, index, value):
-            return Store(*copies.access(buffer, copies.at(index, values), values), copies.at(value, values))
+            return Store(*copies.access(buffer, copies.place(index, values), values), copies.at(value, values))
         case Barrier():
             return statement
 
@@ -74,6 +74,10 @@ def _homes(statement: Statement, around: tuple[Var, ...]) -> Iterator[tuple[str,
             yield buffer.name, around
         case Store() | Barrier():
             return
+
+
+def _outside_indices(expr: Expr) -> tuple[Expr, ...]:
+    return () if isinstance(expr, Load) else children(expr)
 
 
 def _pieces(body: Statement, unrolled: Mapping[Var, int]) -> dict[str, int]:
@@ -108,74 +112,113 @@ def _width(index: Expr, unrolled: Mapping[Var, int]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A node of an expression. below: where its children are among the parts. varies: the unrolled variables that it depends on."""
+    """A node of an expression. varies: the unrolled variables that it depends on. copies: by the values of these."""
 
     expr: Expr
-    below: tuple[int, ...]
     varies: tuple[Var, ...]
+    copies: dict[tuple[int, ...], Expr] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A scalar index as rest + offset + sum of factor * unrolled variable; `rest` is in normal form, None where it is 0."""
+
+    rest: Expr | None
+    offset: int
+    factors: tuple[tuple[Var, int], ...]
+
+    def at(self, values: Values) -> Expr:
+        total = self.offset + sum([values[var] * factor for var, factor in self.factors])
+        if self.rest is None:
+            return ex.index(total)
+        return ex.apply(ops.ADD, self.rest, ex.index(total)) if total else self.rest
 
 
 @dataclass(slots=True)
 class _Copies:
     """The copies of expressions that iterations of unrolled loops make, each distinct one made once.
 
-    unrolled: variables of unrolled loops. extents: of the loops that stay. homes: the unrolled loops that a register is made in.
-    pieces: the width of the variables that a register array becomes.
+    unrolled: the extents of the loops that are written out. extents: of those that stay. homes: the unrolled loops that a
+    register is made in. pieces: the width of the variables that a register array becomes.
     """
 
-    unrolled: tuple[Var, ...]
+    unrolled: Mapping[Var, int]
     extents: Mapping[Var, int]
     homes: Mapping[str, tuple[Var, ...]]
     pieces: Mapping[str, int]
-    templates: dict[Expr, list[_Part]] = field(default_factory=dict)
-    made: dict[tuple[Expr, tuple[int, ...]], Expr] = field(default_factory=dict)
-    places: dict[Expr, Expr] = field(default_factory=dict)
+    templates: dict[Expr, list[tuple[_Part, tuple[int, ...]]]] = field(default_factory=dict)
+    parts: dict[Expr, _Part] = field(default_factory=dict)
+    places: dict[Expr, _Place | None] = field(default_factory=dict)
 
     def at(self, root: Expr, values: Values) -> Expr:
         """`root` in the iteration `values`."""
         done: list[Expr] = []
-        for part in self.template(root):
-            key = (part.expr, tuple([values[var] for var in part.varies]))
-            copy = self.made.get(key)
+        for part, below in self.template(root):
+            key = tuple([values[var] for var in part.varies])
+            copy = part.copies.get(key)
             if copy is None:
-                copy = self.made[key] = self.copy(part.expr, tuple([done[position] for position in part.below]), values)
+                copy = part.copies[key] = self.copy(part.expr, tuple([done[position] for position in below]), values)
             done.append(copy)
         return done[-1]
 
-    def template(self, root: Expr) -> list[_Part]:
-        """The nodes of `root`, children before parents."""
+    def template(self, root: Expr) -> list[tuple[_Part, tuple[int, ...]]]:
+        """The nodes of `root`, children before parents, each with the positions of its children; indices of loads left out."""
         if root not in self.templates:
-            parts: list[_Part] = []
+            made: list[tuple[_Part, tuple[int, ...]]] = []
             position: dict[Expr, int] = {}
-            for expr in walk(root):
-                below = tuple(position[child] for child in children(expr))
-                own = {var for at in below for var in parts[at].varies} | self.own_variables(expr)
-                position[expr] = len(parts)
-                parts.append(_Part(expr, below, tuple(var for var in self.unrolled if var in own)))
-            self.templates[root] = parts
+            for expr in walk(root, below=_outside_indices):
+                below = tuple(position[child] for child in _outside_indices(expr))
+                position[expr] = len(made)
+                made.append((self.part(expr, [made[at][0] for at in below]), below))
+            self.templates[root] = made
         return self.templates[root]
 
-    def own_variables(self, expr: Expr) -> set[Var]:
-        match expr:
-            case Var():
-                return {expr}
-            case Load(buffer):
-                return set(self.homes.get(buffer.name, ()))
-            case _:
-                return set()
+    def part(self, expr: Expr, below: list[_Part]) -> _Part:
+        if expr not in self.parts:
+            found = {var for part in below for var in part.varies}
+            for inner in walk(expr) if isinstance(expr, Load) else (expr,):
+                match inner:
+                    case Var():
+                        found.add(inner)
+                    case Load(buffer):
+                        found.update(self.homes.get(buffer.name, ()))
+            self.parts[expr] = _Part(expr, tuple(var for var in self.unrolled if var in found))
+        return self.parts[expr]
 
     def copy(self, expr: Expr, below: tuple[Expr, ...], values: Values) -> Expr:
         match expr:
             case Var() if expr in values:
                 return ex.index(values[expr])
-            case Load(buffer):
-                return Load(*self.access(buffer, below[0], values))
+            case Load(buffer, index):
+                return Load(*self.access(buffer, self.place(index, values), values))
             case _:
                 return with_children(expr, below)
 
-    def access(self, buffer: Buffer, index: Expr, values: Values) -> tuple[Buffer, Expr]:
-        """The buffer and the place that an access to `buffer` at `index` becomes."""
-        place = self.place(index)
+    def place(self, index: Expr, values: Values) -> Expr:
+        """`index` in the iteration `values`, in normal form."""
+        match index:
+            case Ramp(base, stride, lanes):
+                return Ramp(self.place(base, values), stride, lanes)
+            case _ if index.lanes > 1:
+                return self.at(index, values)
+        if index not in self.places:
+            self.places[index] = self.split(index)
+        place = self.places[index]
+        return ix.simplify(self.at(index, values), self.extents) if place is None else place.at(values)
+
+    def split(self, index: Expr) -> _Place | None:
+        """`index` taken apart; None where it reads memory, or an unrolled variable is in more than a sum."""
+        if any(isinstance(inner, Load) for inner in walk(index)):
+            return None
+        whole = ix.from_expr(index, {**self.extents, **self.unrolled})
+        factors = tuple((atom.var, factor) for atom, factor in whole.terms if isinstance(atom, Axis) and atom.var in self.unrolled)
+        rest = Index(tuple((a, c) for a, c in whole.terms if not (isinstance(a, Axis) and a.var in self.unrolled)))
+        if not ix.variables(rest).isdisjoint(self.unrolled):
+            return None
+        return _Place(ix.to_expr(rest) if rest.terms else None, whole.offset, factors)
+
+    def access(self, buffer: Buffer, place: Expr, values: Values) -> tuple[Buffer, Expr]:
+        """The buffer and the place that an access to `buffer` at `place` becomes."""
         width = self.pieces.get(buffer.name)
         made = self.renamed(buffer, values)
         if width is None or buffer.size == width:
@@ -184,16 +227,6 @@ class _Copies:
         assert isinstance(start, Lit)
         zero = ex.index(0)
         return _piece(made, int(start.value) // width, width), Ramp(zero, 1, width) if width > 1 else zero
-
-    def place(self, index: Expr) -> Expr:
-        """`index` in normal form."""
-        if index not in self.places:
-            match index:
-                case Ramp(base, stride, lanes):
-                    self.places[index] = Ramp(ix.simplify(base, self.extents), stride, lanes)
-                case _:
-                    self.places[index] = ix.simplify(index, self.extents) if index.lanes == 1 else index
-        return self.places[index]
 
     def variables(self, buffer: Buffer, values: Values) -> list[Buffer]:
         """What is made instead of the register `buffer`."""
