@@ -16,7 +16,7 @@ import numpy.typing as npt
 from random_expressions import DTYPES, EXACT, ExpressionMaker, Facts, clamped, rounded
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BOOL, F32, I32, I64, DType
+from tgc.ir.dtypes import BOOL, F32, I8, I32, I64, U8, DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit, apply, cast
 from tgc.ir.graph import Graph, GraphBuilder, Input, Node, Shape
 
@@ -360,8 +360,8 @@ class GraphMaker:
             at: Expr = Coordinate(axis)
             if self.random.random() < 0.5:
                 at = apply(ops.ADD, at, Lit(self.random.randint(-2, 2), at.dtype))
-            return self.known(self.builder.map(cast(at, I64), shape=shape), EXACT)
+            return self.known(self.builder.map(cast(at, self.random.choice((I64, I32, U8, I8))), shape=shape), EXACT)
         if kind == 1:
-            return self.constant(shape, self.random.choice((I64, I32)))
-        node = self.as_type(self.pick(), self.random.choice((I64, I32)))
+            return self.constant(shape, self.random.choice((I64, I32, U8, I8)))
+        node = self.as_type(self.pick(), self.random.choice((I64, I32, U8, I8)))
         return self.fit(node, shape)

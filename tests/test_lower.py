@@ -5,7 +5,7 @@ import pytest
 from small_networks import Net
 
 from tgc.ir import ops
-from tgc.ir.dtypes import F32, I64
+from tgc.ir.dtypes import F32, I8, I32, I64, U8, U64, DType
 from tgc.ir.expr import Arg, Coordinate, Lit, apply, cast
 from tgc.ir.graph import Graph, Node
 from tgc.ir.interpret import run_graph, run_program
@@ -18,7 +18,7 @@ from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
-from tgc.targets import RISCV64
+from tgc.targets import RISCV64, X86_V3
 
 
 def lowered(graph: Graph) -> list[str]:
@@ -94,9 +94,21 @@ def test_a_gather_clamps_what_it_cannot_know() -> None:
     net.inputs.append(at)
     column = net.map(cast(Coordinate(1), I64), shape=(3, 4))
     (text,) = lowered(net.graph(net.gather(table, (at, column), (3, 4))))
-    assert text.splitlines()[2:5] == [
-        "$0 = i0 * 4 + i1", "$1 = max(index(a1[$0]), 0)", "out[$0] = a2[where($1 < 9, $1, 9) * 4 + i1]",
-    ]  # fmt: skip
+    assert text.splitlines()[3] == "out[$0] = a2[index(where(max(a1[$0], 0:i64) < 9:i64, max(a1[$0], 0:i64), 9:i64)) * 4 + i1]"
+
+
+@pytest.mark.parametrize("dtype", [I8, U8, I32, U64], ids=str)
+def test_coordinates_wrap_in_their_own_type(dtype: DType) -> None:
+    """300 positions do not fit 8 bits; 2^64 - 1 is beyond the end, not before the beginning."""
+    net = Net()
+    far = net.map(apply(ops.MUL, cast(Coordinate(0), dtype), Lit(101, dtype)), shape=(300,))
+    picked = net.gather(net.image(300), (far,), (300,))
+    again = net.gather(net.constant(np.arange(300, dtype=np.float32)), (net.map(cast(Coordinate(0), dtype), shape=(300,)),), (300,))
+    graph = net.graph(picked, again, net.gather(net.inputs[0], (net.constant(np.full(2, -1).astype(dtype.numpy)),), (2,)))
+    inputs = {"x0": np.arange(300, dtype=np.float32)}
+    for target in (RISCV64, X86_V3):
+        for name, found in run_program(compile_graph(graph, target), inputs).items():
+            np.testing.assert_array_equal(found, run_graph(graph, inputs)[name], err_msg=name)
 
 
 def test_a_gather_at_known_places_is_a_view() -> None:

@@ -23,7 +23,8 @@ from math import gcd
 from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
 from tgc.ir import ops
-from tgc.ir.expr import Apply, Expr, Lit, Load, Var
+from tgc.ir.dtypes import INDEX, DType
+from tgc.ir.expr import Apply, Expr, Lit, Var
 
 Bounds = tuple[int, int]
 UNBOUNDED: Bounds = (-(1 << 62), (1 << 62))
@@ -311,7 +312,18 @@ def from_expr(expr: Expr, extents: Mapping[Var, int]) -> Index:
 
 
 def expression_bounds(expr: Expr, extents: Mapping[Var, int]) -> Bounds:
-    """An interval that holds every value of the scalar integer expression `expr`."""
+    """An interval that holds every value of the scalar integer expression `expr`, which wraps where its type does."""
+    low, high = _unwrapped_bounds(expr, extents)
+    lowest, highest = UNBOUNDED if expr.dtype == INDEX else _range_of(expr.dtype)
+    return (low, high) if lowest <= low and high <= highest else (lowest, highest)
+
+
+def _range_of(dtype: DType) -> Bounds:
+    bits = 1 if dtype.kind == "bool" else dtype.bits - (dtype.kind == "int")
+    return (-(1 << bits) if dtype.kind == "int" else 0, (1 << bits) - 1)
+
+
+def _unwrapped_bounds(expr: Expr, extents: Mapping[Var, int]) -> Bounds:
     match expr:
         case Lit(value):
             return (int(value), int(value))
@@ -329,9 +341,9 @@ def expression_bounds(expr: Expr, extents: Mapping[Var, int]) -> Bounds:
             return (_truncate(a0, int(value)), _truncate(a1, int(value)))
         case Apply(op, (condition, a, b)) if op is ops.WHERE:
             return _choice_bounds(condition, a, b, extents)
-        case Apply(op, (a,)) if op is ops.CAST and a.dtype.is_integer and not isinstance(a, Load):
+        case Apply(op, (a,)) if op is ops.CAST and not a.dtype.is_float:
             return expression_bounds(a, extents)
-    return UNBOUNDED
+    return _range_of(expr.dtype)
 
 
 def _choice_bounds(condition: Expr, a: Expr, b: Expr, extents: Mapping[Var, int]) -> Bounds:
@@ -373,11 +385,12 @@ def maximum(a: Index, b: Index) -> Index:
 
 
 def clamp(expr: Expr, extent: int) -> Index:
-    """The INDEX expression `expr` forced into 0 .. extent - 1."""
+    """The integer expression `expr` forced into 0 .. extent - 1, in its own type, so that an INDEX of few bits holds it."""
     if extent == 1:
         return ZERO
-    at_least = ex.apply(ops.MAX, expr, ex.index(0))
-    last = ex.index(extent - 1)
-    return opaque(ex.apply(ops.WHERE, ex.apply(ops.LT, at_least, last), at_least, last), 0, extent - 1)
-
-
+    dtype = expr.dtype
+    at_least = ex.apply(ops.MAX, expr, Lit(0, dtype)) if dtype.kind == "int" else expr
+    last = Lit(extent - 1, dtype)
+    fits = dtype != INDEX and _range_of(dtype)[1] < extent
+    inside = at_least if fits else ex.apply(ops.WHERE, ex.apply(ops.LT, at_least, last), at_least, last)
+    return opaque(ex.cast(inside, INDEX), 0, extent - 1)

@@ -168,12 +168,14 @@ class _Lowering:
     def _gather(self, node: Gather, at: Vector, scope: _Scope) -> Expr:
         inner: list[Index] = []
         for coordinate, extent in zip(node.coordinates, node.source.shape, strict=True):
-            wanted = ix.from_expr(_as_index(self._value(coordinate, at, scope)), self.extents)
-            known = _constant_bounds(coordinate)
-            if known is not None:
-                wanted = ix.opaque(ix.to_expr(wanted), *known)
-            low, high = ix.bounds(wanted)
-            inner.append(wanted if low >= 0 and high < extent else ix.clamp(ix.to_expr(wanted), extent))
+            value = self._value(coordinate, at, scope)
+            plain = _plain_index(value, self.extents)
+            wanted = ix.from_expr(plain or ex.cast(value, INDEX), self.extents)
+            low, high = _constant_bounds(coordinate) or ix.bounds(wanted)
+            if low >= 0 and high < extent:
+                inner.append(ix.opaque(ix.to_expr(wanted), low, high) if ix.bounds(wanted) != (low, high) else wanted)
+            else:
+                inner.append(ix.clamp(plain or value, extent))
         return self._value(node.source, tuple(inner), scope)
 
     def _reduce(self, node: Reduce, at: Vector, scope: _Scope) -> Expr:
@@ -208,13 +210,14 @@ class _Lowering:
         return Lowered(kernel, tuple(binding for _, binding, _, _ in self.parameters.values()))
 
 
-def _as_index(value: Expr) -> Expr:
-    """`value` as INDEX; a cast that came from INDEX is taken back."""
-    if isinstance(value, Apply) and value.op is ops.CAST and value.args[0].dtype.name == "index":
-        return value.args[0]
-    if isinstance(value, Lit):
-        return ex.index(int(value.value))
-    return ex.cast(value, INDEX)
+def _plain_index(value: Expr, extents: Mapping[Var, int]) -> Expr | None:
+    """The INDEX that `value` was cast from, where that lost nothing, or that it is a literal of; else None."""
+    match value:
+        case Lit(number):
+            return ex.index(int(number))
+        case Apply(op, (inner,)) if op is ops.CAST and inner.dtype == INDEX:
+            return inner if ix.expression_bounds(value, extents) == ix.expression_bounds(inner, extents) else None
+    return None
 
 
 def _constant_bounds(node: Node) -> tuple[int, int] | None:
