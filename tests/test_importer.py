@@ -89,10 +89,17 @@ def test_lowering_matches_its_schemas(lowering: Lowering) -> None:
             assert name in takes.attributes, f"attribute {name} of version {schema.since_version}"
             if attribute.default_value.name:
                 default = helper.get_attribute_value(attribute.default_value)
-                plain = default.decode() if isinstance(default, bytes) else tuple(default) if isinstance(default, list) else default
+                plain = plain_value(default)
                 expected = pytest.approx(plain, rel=1e-6) if isinstance(plain, float) else plain
                 assert signature[name].default == expected, f"default of {name}"
     assert not found or attributes == set(takes.attributes)
+
+
+def plain_value(value: object) -> object:
+    """An attribute's value as lowerings get it."""
+    if isinstance(value, list):
+        return tuple(plain_value(entry) for entry in value)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def test_attributes_and_inputs_reach_the_lowering_as_plain_values() -> None:
@@ -295,7 +302,7 @@ def test_a_branch_whose_condition_is_known() -> None:
         import_model(model(BRANCH), dims={"N": 3})
 
 
-@pytest.mark.parametrize("operator", ["LSTM", "GRU", "Scan", "Loop"])
+@pytest.mark.parametrize("operator", ["Scan", "Loop"])
 def test_later_operators_are_reported(operator: str) -> None:
     made = model("g (float[2, 3] x) => (float[2, 3] y) { [cell] y = Relu(x) }")
     made.graph.node[0].op_type = operator

@@ -199,7 +199,7 @@ def moved(name: str, **changes: object) -> Program:
 def called(position: int, *arguments: Argument) -> Program:
     calls = list(chain().calls)
     calls[position] = Call("k", arguments)
-    return replace(chain(), calls=tuple(calls))
+    return replace(chain(), steps=tuple(calls))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def called(position: int, *arguments: Argument) -> Program:
         (called(1, Argument("t0"), Argument("t0")), "writes t0 where"),
         (called(0, Argument("t1"), Argument("t0")), "reads t1, which nothing has written"),
         (called(2, Argument("t1"), Argument("t0")), "nothing writes output 'y'"),
-        (replace(chain(), calls=(Call("missing", ()),)), "call of missing"),
+        (replace(chain(), steps=(Call("missing", ()),)), "call of missing"),
     ],
 )  # fmt: skip
 def test_programs(program: Program, message: str) -> None:

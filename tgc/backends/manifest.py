@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import tgc
 from tgc.backends.names import tensor_views
 from tgc.backends.options import EmitOptions
-from tgc.ir.program import Program, Tensor
+from tgc.ir.program import Program, Tensor, launches
 from tgc.ir.text import print_program
 from tgc.targets import Target
 
@@ -25,6 +26,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
     """
     inputs, outputs = tensor_views(program)
     separate = f"{program.name}.weights"
+    counts = Counter(call.kernel for call in launches(program.steps))
     content = {
         "format": FORMAT,
         "tgc": tgc.__version__,
@@ -42,7 +44,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
             "file": separate if separate in files else None,
         },
         "kernels": [
-            {"name": kernel.name, "calls": sum(call.kernel == kernel.name for call in program.calls), "nodes": list(kernel.origins)}
+            {"name": kernel.name, "calls": counts[kernel.name], "nodes": list(kernel.origins)}
             for kernel in program.kernels
         ],
         "nodes": _nodes(program),

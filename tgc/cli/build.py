@@ -13,7 +13,7 @@ from tgc.cli.arguments import MODEL, compiling, json_option, mapping
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
 from tgc.ir.graph import Graph
-from tgc.ir.program import Program
+from tgc.ir.program import Program, launches
 
 
 def build(model: Path, *, target: str, dims: Any, shapes: Any, name: str | None, weights: str, **more: Any) -> Artifact:
@@ -57,7 +57,7 @@ def compile_command(
     program = artifact.program
     click.echo(f"{folder}: {len(artifact.files)} files, {size(artifact.bytes)}, for {artifact.target.name}")
     memory = f"weights {size(program.weights.nbytes)}, arena {size(program.arena_bytes)}"
-    click.echo(f"{len(program.kernels)} kernels, {len(program.calls)} calls; {memory}")
+    click.echo(f"{len(program.kernels)} kernels, {sum(1 for _ in launches(program.steps))} calls; {memory}")
     if time_passes:
         rows = (*artifact.seconds, *((f"pass {name}", seconds) for name, seconds in artifact.passes))
         print_table(("step", "time"), [(name, duration(seconds)) for name, seconds in rows], right=(1,))
@@ -85,6 +85,6 @@ def summary(artifact: Artifact) -> dict[str, object]:
     return {
         "name": artifact.name, "target": artifact.target.name, "files": {name: len(content) for name, content in artifact.files.items()},
         "inputs": tensors(program.inputs), "outputs": tensors(program.outputs), "kernels": len(program.kernels),
-        "calls": len(program.calls), "weights_bytes": int(program.weights.nbytes), "arena_bytes": program.arena_bytes,
+        "calls": sum(1 for _ in launches(program.steps)), "weights_bytes": int(program.weights.nbytes), "arena_bytes": program.arena_bytes,
         "seconds": dict(artifact.seconds), "passes": dict(artifact.passes),
     }  # fmt: skip

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from tgc.ir.graph import Constant, GraphBuilder, Input, Node, postorder, sources
+from tgc.ir.graph import Bound, Constant, GraphBuilder, Input, Node, ScanResult, postorder, sources
 from tgc.ir.interpret import evaluate
 
 Array = npt.NDArray[np.generic]
@@ -24,11 +24,18 @@ def inputs_of(node: Node) -> tuple[Input, ...]:
     return tuple(n for n in postorder((node,)) if isinstance(n, Input))
 
 
+def in_loop(node: Node) -> bool:
+    """Whether `node` depends on what a loop around it binds, and so has another value in every iteration."""
+    order = tuple(postorder((node,)))
+    bound = {n for n in order if isinstance(n, Bound)}
+    return bool(bound.difference(*(n.scan.bound for n in order if isinstance(n, ScanResult))))
+
+
 def fold(node: Node) -> Array | None:
     """The value of `node`; None where it depends on an input."""
     if isinstance(node, Constant):
         return node.data
-    return None if inputs_of(node) else evaluate(node)
+    return None if inputs_of(node) or in_loop(node) else evaluate(node)
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class Folder:
             current = pending.pop()
             if isinstance(current, Constant):
                 continue
-            if isinstance(current, Input) or id(current) in self.runtime or prod(current.shape) > SMALL:
+            if isinstance(current, Input | Bound) or id(current) in self.runtime or prod(current.shape) > SMALL:
                 return True
             fresh = [s for s in sources(current) if id(s) not in seen]
             seen.update(id(s) for s in fresh)

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -222,21 +223,109 @@ class Concat:
         return (*first[: self.axis], sum(s.shape[self.axis] for s in self.sources), *first[self.axis + 1 :])
 
 
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """What a scan binds anew in each iteration: a state or an element. `number` tells the graph's bound tensors apart."""
+
+    number: int
+    dtype: DType
+    shape: Shape
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A loop of `length` iterations that carries `states` from one to the next.
+
+    states begin as `initial` and become `following` after each iteration. elements are the slabs of `scanned` along axis 0, one an
+    iteration; `yields` are put together along axis 0. reverse: slabs are read, and put, from the last to the first. A slab's extent
+    along axis 0 is any number, so none of these is of rank 0. What `following` and `yields` depend on is ordinary nodes: those
+    that a bound tensor reaches are computed in every iteration, the rest once.
+    """
+
+    states: tuple[Bound, ...]
+    elements: tuple[Bound, ...]
+    initial: tuple[Node, ...]
+    scanned: tuple[Node, ...]
+    following: tuple[Node, ...]
+    yields: tuple[Node, ...]
+    length: int
+    reverse: bool = False
+
+    @cached_property
+    def bound(self) -> tuple[Bound, ...]:
+        return (*self.states, *self.elements)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """The numbers of states, elements and slabs."""
+        return len(self.states), len(self.elements), len(self.yields)
+
+    @cached_property
+    def captured(self) -> tuple[Node, ...]:
+        """The nodes outside of the loop that the body reads, each once."""
+        roots = (*self.following, *self.yields)
+        inside: set[Node] = set(self.bound)
+        found: dict[Node, None] = {}
+        for node in postorder(roots, reads=free_sources):
+            if any(source in inside for source in free_sources(node)):
+                inside.add(node)
+                found.update((source, None) for source in free_sources(node) if source not in inside)
+        found.update((root, None) for root in roots if root not in inside)
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """A result of `scan`: the last values of its states, then what it put together, by `position`."""
+
+    scan: Scan
+    position: int
+    origin: str = ""
+
+    @property
+    def is_state(self) -> bool:
+        return self.position < len(self.scan.states)
+
+    @cached_property
+    def element(self) -> Node:
+        """What one iteration contributes: the state's next value or the slab."""
+        return (*self.scan.following, *self.scan.yields)[self.position]
+
+    @cached_property
+    def dtype(self) -> DType:
+        return self.element.dtype
+
+    @cached_property
+    def shape(self) -> Shape:
+        slab = self.element.shape
+        return slab if self.is_state else (slab[0] * self.scan.length, *slab[1:])
+
+
 View = Reshape | Permute | Expand | Slice | Pad | Window
-Node = Input | Constant | Map | Reduce | View | Gather | Concat
+Node = Input | Constant | Map | Reduce | View | Gather | Concat | Bound | ScanResult
 
 
 def sources(node: Node) -> tuple[Node, ...]:
-    """The tensors that `node` reads."""
+    """The tensors that `node` reads; of a scan all of its parts, so that walks and rewrites go through its body like through the rest."""
     match node:
-        case Input() | Constant():
+        case Input() | Constant() | Bound():
             return ()
+        case ScanResult(scan):
+            return (*scan.bound, *scan.initial, *scan.scanned, *scan.following, *scan.yields)
         case Map(sources=parents) | Concat(sources=parents):
             return parents
         case Gather(source=source, coordinates=coordinates):
             return (source, *coordinates)
         case Reduce() | Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
             return (node.source,)
+
+
+def free_sources(node: Node) -> tuple[Node, ...]:
+    """The tensors whose values `node` follows from: of a scan, those outside of its loop."""
+    if isinstance(node, ScanResult):
+        return (*node.scan.initial, *node.scan.scanned, *node.scan.captured)
+    return sources(node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +342,20 @@ class Graph:
     def nodes(self) -> list[Node]:
         """Every node once, sources before users; a fixed order for a given graph."""
         return list(postorder(tuple(node for _, node in self.outputs), self.inputs))
+
+
+def make_scan(srcs: tuple[Node, ...], counts: tuple[int, int, int], length: int, reverse: bool) -> Scan:
+    """The scan whose results have `srcs` as their sources, given the numbers of states, elements and slabs.
+
+    Raises TypeError where these do not fit, or what should be bound is no bound tensor.
+    """
+    states, elements, slabs = counts
+    ends = [sum((states, elements, states, elements, states, slabs)[:part]) for part in range(7)]
+    parts = [srcs[start:end] for start, end in pairwise(ends)]
+    bound = tuple(node for node in srcs[: ends[2]] if isinstance(node, Bound))
+    if len(bound) != ends[2] or len(srcs) != ends[6]:
+        raise TypeError(f"{len(srcs)} sources, {len(bound)} of them bound, for a scan of {counts}")
+    return Scan(bound[:states], bound[states:], parts[2], parts[3], parts[4], parts[5], length, reverse)
 
 
 Reads = Callable[[Node], tuple[Node, ...]]
@@ -284,6 +387,7 @@ class GraphBuilder:
 
     origin: str = ""
     _interned: dict[tuple[object, ...], Node] = field(default_factory=dict)
+    _bounds: int = 0
 
     def _intern(self, key: tuple[object, ...], node: Node) -> Node:
         return self._interned.setdefault(key, node)
@@ -387,3 +491,18 @@ class GraphBuilder:
         if len(kept) == 1:
             return kept[0]
         return self._intern(("concat", tuple(map(id, kept)), axis), Concat(kept, axis, self.origin))
+
+    def bound(self, dtype: DType, shape: Shape) -> Bound:
+        """A new tensor for a scan to bind."""
+        return self.keep_bound(Bound(self._bounds, dtype, shape, self.origin))
+
+    def keep_bound(self, made: Bound) -> Bound:
+        """`made`, a bound tensor of another graph, under its own number."""
+        self._bounds = max(self._bounds, made.number + 1)
+        node = self._intern(("bound", made.number, made.dtype.name, made.shape), made)
+        assert isinstance(node, Bound)
+        return node
+
+    def scan_result(self, scan: Scan, position: int) -> Node:
+        """A result of `scan`, which is taken as it is; `tgc.ir.scan` checks one, and leaves out loops of one iteration."""
+        return self._intern(("scan", scan, position), ScanResult(scan, position, self.origin))

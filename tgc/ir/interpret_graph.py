@@ -19,6 +19,7 @@ from tgc.ir.contract import contract
 from tgc.ir.dtypes import F32, F64, INDEX, DType
 from tgc.ir.expr import Apply, Arg, Coordinate, Expr, Lit, children
 from tgc.ir.graph import (
+    Bound,
     Concat,
     Constant,
     Expand,
@@ -31,12 +32,14 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    Scan,
+    ScanResult,
     Shape,
     Slice,
     View,
     Window,
+    free_sources,
     postorder,
-    sources,
 )
 from tgc.ir.rewrite import walk
 
@@ -75,11 +78,18 @@ def _run(roots: tuple[Node, ...], known: Mapping[Node, Array]) -> list[Array]:
     uses = Counter(source for node in order if node not in known for source in _reads(node))
     uses.update(roots)
     values: dict[Node, Array] = {}
+    loops: dict[Scan, list[Array]] = {}
     for node in order:
         if node in known:
             values[node] = known[node]
             continue
-        values[node] = _value(node, [values[source] for source in _reads(node)])
+        read = [values[source] for source in _reads(node)]
+        if isinstance(node, ScanResult):
+            if node.scan not in loops:
+                loops[node.scan] = _loop(node.scan, read)
+            values[node] = loops[node.scan][node.position]
+        else:
+            values[node] = _value(node, read)
         for source in _reads(node):
             uses[source] -= 1
             if not uses[source]:
@@ -87,10 +97,26 @@ def _run(roots: tuple[Node, ...], known: Mapping[Node, Array]) -> list[Array]:
     return [values[root] for root in roots]
 
 
+def _loop(scan: Scan, values: list[Array]) -> list[Array]:
+    """Every result of `scan`, given the values that it reads."""
+    carried, scanned = values[: len(scan.states)], values[len(scan.states) :]
+    captured = dict(zip(scan.captured, scanned[len(scan.elements) :], strict=True))
+    slabs: list[list[Array]] = [[] for _ in scan.yields]
+    for step in range(scan.length):
+        at = scan.length - 1 - step if scan.reverse else step
+        elements = [whole[at * e.shape[0] : (at + 1) * e.shape[0]] for whole, e in zip(scanned, scan.elements, strict=False)]
+        known = captured | dict(zip(scan.bound, [*carried, *elements], strict=True))
+        results = _run((*scan.following, *scan.yields), known)
+        carried = results[: len(scan.states)]
+        for made, slab in zip(slabs, results[len(scan.states) :], strict=True):
+            made.append(slab)
+    return [*carried, *(np.concatenate(made[::-1] if scan.reverse else made) for made in slabs)]
+
+
 def _reads(node: Node) -> tuple[Node, ...]:
     """The nodes whose values `_value` needs: a contraction reads through its map."""
     product = _product(node)
-    return product.sources if product is not None else sources(node)
+    return product.sources if product is not None else free_sources(node)
 
 
 def _product(node: Node) -> Map | None:
@@ -106,6 +132,10 @@ def _value(node: Node, values: list[Array]) -> Array:
     match node:
         case Input(name):
             raise ValueError(f"input {name!r} is missing")
+        case Bound(number):
+            raise ValueError(f"bound tensor {number} has no value outside of its loop")
+        case ScanResult():
+            raise AssertionError("loops are run with all of their results")
         case Constant(data):
             return data
         case Map(expr, _, shape):

@@ -1,4 +1,4 @@
-"""The meaning of a program: its calls in order over real bytes, so that a fault in the memory plan gives wrong numbers here too."""
+"""The meaning of a program: its launches in order over real bytes, so that a fault in the memory plan gives wrong numbers here too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tgc.errors import InvalidIrError
 from tgc.ir.interpret_kernel import run_kernel
-from tgc.ir.program import Call, Program, Storage, Tensor
+from tgc.ir.program import Call, Program, Storage, Tensor, launches
 
 Array = npt.NDArray[np.generic]
 
@@ -23,7 +23,7 @@ def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Arra
     memory = {storage.name: _memory(storage, program, arena) for storage in program.storages}
     for tensor in program.inputs:
         memory[tensor.storage][:] = _checked(tensor, inputs).reshape(-1)
-    for call in program.calls:
+    for call in launches(program.steps):
         _run_call(program, call, memory)
     return {tensor.name: memory[tensor.storage].reshape(tensor.shape).copy() for tensor in program.outputs}
 

@@ -36,16 +36,32 @@ class Block:
         return tuple(strides)
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`count` iterations of steps that stand next to each other."""
+
+    name: str
+    count: int
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A box in a block: `low` is the box's first element, its extent is that of the tensor which lives there."""
+    """A box in a block: `low` is the box's first element, its extent is that of the tensor which lives there.
+
+    moves: by how many rows along axis 0 the box moves on with each iteration of a loop around it.
+    """
 
     block: str
     low: tuple[int, ...]
+    moves: tuple[tuple[Loop, int], ...] = ()
 
     def inside(self, offset: tuple[int, ...]) -> Place:
         """The box that starts `offset` further on."""
-        return Place(self.block, tuple(a + b for a, b in zip(self.low, offset, strict=True)))
+        return Place(self.block, tuple(a + b for a, b in zip(self.low, offset, strict=True)), self.moves)
+
+    def moving(self, loop: Loop, rows: int) -> Place:
+        """The box that also moves on by `rows` with each iteration of `loop`."""
+        return Place(self.block, self.low, (*self.moves, (loop, rows)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +69,13 @@ class Region:
     """One kernel to be: `body` evaluated over its shape, stored in `place`.
 
     contraction: the sum of products that the region computes, if any; between it and `body` are maps, reshapes and permutes.
+    loops: the loops in every iteration of which this is done, outermost first.
     """
 
     body: Node
     place: Place
     contraction: Reduce | None = None
+    loops: tuple[Loop, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +84,7 @@ class Fill:
 
     pad: Pad
     place: Place
+    loops: tuple[Loop, ...] = ()
 
 
 Step = Region | Fill
@@ -73,7 +92,7 @@ Step = Region | Fill
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Steps in order. `places` holds every node that is in memory, constants left out; `blocks` is keyed by name."""
+    """Steps in order, those of a loop together. `places` holds every node that is in memory, constants left out; `blocks` goes by name."""
 
     graph: Graph
     steps: tuple[Step, ...]
@@ -83,11 +102,22 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a launch passes for one parameter: a block from element `start` on, or a constant."""
+    """What a launch passes for one parameter: a block from element `start` on, or a constant.
+
+    moves: by how many elements the start moves on with each iteration of a loop.
+    """
 
     block: str = ""
     start: int = 0
     constant: Constant | None = None
+    moves: tuple[tuple[Loop, int], ...] = ()
+
+
+def binding(block: Block, place: Place) -> Binding:
+    """What is passed for the box `place` in `block`."""
+    strides = block.strides()
+    start = sum(low * stride for low, stride in zip(place.low, strides, strict=True))
+    return Binding(block.name, start, None, tuple((loop, rows * strides[0]) for loop, rows in place.moves))
 
 
 @dataclass(frozen=True, slots=True)

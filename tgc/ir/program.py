@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,10 +41,15 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """`storage` from element `start` on, passed for a kernel's parameter."""
+    """`storage` from element `start` on, passed for a kernel's parameter.
+
+    steps: by how many elements `start` moves on with each iteration of the Repeats around the call, outermost first; 0 for those
+    that are left out at the end.
+    """
 
     storage: str
     start: int = 0
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,17 @@ class Call:
     kernel: str
     arguments: tuple[Argument, ...]
     origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """`body` in order, `count` times."""
+
+    count: int
+    body: tuple[Step, ...]
+
+
+Step = Call | Repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,7 @@ class Program:
     """A compiled model.
 
     name:    C identifier that prefixes every exported symbol.
-    kernels: each once, however often it is called. calls: in the order in which they run.
+    kernels: each once, however often it is called. steps: calls, and loops of them, in the order in which they run.
     weights: the aligned bytes that every "weight" storage points into. alignment: of arena, weights and each offset, in bytes.
     """
 
@@ -78,11 +95,16 @@ class Program:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     kernels: tuple[Kernel, ...]
-    calls: tuple[Call, ...]
+    steps: tuple[Step, ...]
     storages: tuple[Storage, ...]
     weights: npt.NDArray[np.uint8]
     arena_bytes: int
     alignment: int = 64
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every call once, in order, with those inside of loops as they are in each iteration."""
+        return tuple(calls_of(self.steps))
 
     def storage(self, name: str) -> Storage:
         """The storage called `name`. Raises KeyError."""
@@ -91,3 +113,31 @@ class Program:
     def kernel(self, name: str) -> Kernel:
         """The kernel called `name`. Raises KeyError."""
         return {kernel.name: kernel for kernel in self.kernels}[name]
+
+
+def calls_of(steps: tuple[Step, ...]) -> Iterator[Call]:
+    """Every call of `steps` once, in order."""
+    for step in steps:
+        match step:
+            case Call():
+                yield step
+            case Repeat(_, body):
+                yield from calls_of(body)
+
+
+def launches(steps: tuple[Step, ...], at: tuple[int, ...] = ()) -> Iterator[Call]:
+    """What runs, in order: the calls of `steps` in every iteration, each with its arguments where they begin then.
+
+    at: the iterations of the loops around.
+    """
+    for step in steps:
+        match step:
+            case Call(kernel, arguments, origins):
+                yield Call(kernel, tuple(_placed(argument, at) for argument in arguments), origins)
+            case Repeat(count, body):
+                for iteration in range(count):
+                    yield from launches(body, (*at, iteration))
+
+
+def _placed(argument: Argument, at: tuple[int, ...]) -> Argument:
+    return Argument(argument.storage, argument.start + sum(i * step for i, step in zip(at, argument.steps, strict=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tgc.ir.graph import (
+    Bound,
     Concat,
     Constant,
     Expand,
@@ -15,9 +16,11 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    ScanResult,
     Slice,
     View,
     Window,
+    make_scan,
 )
 
 
@@ -29,6 +32,10 @@ def rebuild(builder: GraphBuilder, node: Node, srcs: tuple[Node, ...]) -> Node:
             return builder.input(name, dtype, shape)
         case Constant():
             return builder.keep(node)
+        case Bound():
+            return builder.keep_bound(node)
+        case ScanResult(scan, position):
+            return builder.scan_result(make_scan(srcs, scan.counts, scan.length, scan.reverse), position)
         case Map(expr, _, shape):
             return builder.map(expr, *srcs, shape=shape)
         case Reduce(op, _, axes):

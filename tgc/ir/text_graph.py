@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import (
+    Bound,
     Concat,
     Constant,
     Expand,
@@ -45,6 +46,7 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    ScanResult,
     Slice,
     Window,
     sources,
@@ -84,12 +86,10 @@ def _write_node(node: Node, names: Mapping[Node, str]) -> str:
     args = ", ".join(names[source] for source in sources(node))
     call = f"{type(node).__name__.lower()}({args})"
     match node:
-        case Input(name):
-            return f"input {quote(name)}"
-        case Constant():
-            values = _write_values(node)
-            name = f" name={quote(node.name)}" if node.name else ""
-            return f'constant sha256="{node.digest[:_DIGITS]}"{name}' if values is None else f"constant {values}{name}"
+        case Input() | Constant() | Bound():
+            return _write_leaf(node)
+        case ScanResult(scan, position):
+            return f"scan({args}) counts={write_integers(scan.counts)} length={scan.length} reverse={int(scan.reverse)} position={position}"
         case Map(expr):
             lines, write = abbreviated(expr)
             if not lines:
@@ -109,6 +109,18 @@ def _write_node(node: Node, names: Mapping[Node, str]) -> str:
             return f"{call} axis={axis}"
         case Reshape() | Expand() | Gather():
             return call
+
+
+def _write_leaf(node: Input | Constant | Bound) -> str:
+    match node:
+        case Input(name):
+            return f"input {quote(name)}"
+        case Bound(number):
+            return f"bound {number}"
+        case Constant():
+            values = _write_values(node)
+            name = f" name={quote(node.name)}" if node.name else ""
+            return f'constant sha256="{node.digest[:_DIGITS]}"{name}' if values is None else f"constant {values}{name}"
 
 
 def _write_values(node: Constant) -> str | None:

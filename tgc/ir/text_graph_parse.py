@@ -13,6 +13,7 @@ from tgc.ir import ops
 from tgc.ir.dtypes import INDEX, DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit
 from tgc.ir.graph import (
+    Bound,
     Concat,
     Constant,
     Expand,
@@ -25,9 +26,11 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    ScanResult,
     Shape,
     Slice,
     Window,
+    make_scan,
 )
 from tgc.ir.text_expression import parse_abbreviations, parse_dtype, parse_expression, parse_literal
 from tgc.ir.text_graph import Array, Scalar, array_of
@@ -92,7 +95,7 @@ class _Parser:
         shape = cursor.integers()
         cursor.expect("=")
         kind = cursor.take("name")
-        made = self.leaf(kind, dtype, shape) if kind in ("input", "constant") else self.inner(kind, shape)
+        made = self.leaf(kind, dtype, shape) if kind in ("input", "constant", "bound") else self.inner(kind, shape)
         if name in self.nodes:
             cursor.fail(f"{name} is defined twice")
         try:
@@ -107,6 +110,8 @@ class _Parser:
         if kind == "input":
             name = self.cursor.string()
             return Input(name, dtype, shape, self.text(self.attributes(), "from"))
+        if kind == "bound":
+            return Bound(int(parse_literal(self.cursor).value), dtype, shape, self.text(self.attributes(), "from"))
         data = self.elements(dtype, shape) if self.cursor.next.text == "[" else None
         given = self.attributes()
         data = self.stored(self.text(given, "sha256"), dtype, shape) if data is None else data
@@ -197,8 +202,20 @@ def _make(kind: str, srcs: tuple[Node, ...], given: dict[str, Attribute], shape:
             return Gather(source, tuple(coordinates), shape, origin)
         case "reduce", (source,), {"op": str(op), "axes": tuple(axes), **rest} if not rest and op in ops.BY_NAME:
             return Reduce(ops.BY_NAME[op], source, axes, origin)
+        case "scan", _, _:
+            return _make_scan(srcs, given, origin)
         case _, (source,), _:
             return _make_view(kind, source, given, shape, origin)
+    return None
+
+
+def _make_scan(srcs: tuple[Node, ...], given: dict[str, Attribute], origin: str) -> Node | None:
+    match given:
+        case {"counts": (int(a), int(b), int(c)), "length": int(length), "reverse": int(reverse), "position": int(at), **rest} if not rest:
+            try:
+                return ScanResult(make_scan(srcs, (a, b, c), length, bool(reverse)), at, origin)
+            except TypeError:
+                return None
     return None
 
 

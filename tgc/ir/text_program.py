@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
 from tgc.ir.text_kernel import print_kernel
 from tgc.ir.text_tokens import quote, write_integers
 
@@ -18,7 +18,7 @@ def print_program(program: Program) -> str:
     lines.append(f'weights {program.weights.size} bytes sha256="{weights}"')
     lines.append(f"arena {program.arena_bytes} bytes, alignment {program.alignment}")
     lines += [_storage(storage) for storage in program.storages]
-    lines += [_call(call) for call in program.calls]
+    lines += [line for step in program.steps for line in _step(step)]
     return "\n".join([*lines, "", *(print_kernel(kernel) for kernel in program.kernels)])
 
 
@@ -32,10 +32,19 @@ def _storage(storage: Storage) -> str:
     return f"storage {storage.name}: {storage.dtype}[{storage.size}] {storage.role}{place} # {shape}"
 
 
+def _step(step: Step) -> list[str]:
+    match step:
+        case Call():
+            return [_call(step)]
+        case Repeat(count, body):
+            return [f"repeat {count} {{", *(f"  {line}" for part in body for line in _step(part)), "}"]
+
+
 def _call(call: Call) -> str:
     origins = f" from [{', '.join(map(quote, call.origins))}]" if call.origins else ""
     return f"call {call.kernel}({', '.join(map(_argument, call.arguments))}){origins}"
 
 
 def _argument(argument: Argument) -> str:
-    return f"{argument.storage} + {argument.start}" if argument.start else argument.storage
+    moves = "".join(f" + {step} * t{level}" for level, step in enumerate(argument.steps) if step)
+    return f"{argument.storage} + {argument.start}{moves}" if argument.start or moves else argument.storage

@@ -9,6 +9,7 @@ from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Arg, Broadcast, Coordinate, Load, Ramp, Var
 from tgc.ir.graph import (
+    Bound,
     Concat,
     Constant,
     Expand,
@@ -21,6 +22,8 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    Scan,
+    ScanResult,
     Slice,
     View,
     Window,
@@ -43,7 +46,10 @@ def verify_graph(graph: Graph) -> None:
       1; every index of a Slice is in range and no step is 0; Pad's widths are not negative and its value has the type of the
       tensor; a Window has at least one position, and size, stride and dilation of at least 1;
     - Gather: one integer tensor of the result's shape for each axis; a source without elements gives none;
-    - Concat: at least one source; the axis exists; all have the same type and agree in every other extent.
+    - Concat: at least one source; the axis exists; all have the same type and agree in every other extent;
+    - a scan has a length of at least 1, states and slabs of rank at least 1; a state has one type and shape as it is bound, as it
+      begins and as it follows; a scanned tensor has `length` slabs of its element's type and shape;
+    - a Bound is bound by one scan, and nothing but that scan's body depends on it.
 
     Raises InvalidIrError, which names the node by its origin.
     """
@@ -56,6 +62,31 @@ def verify_graph(graph: Graph) -> None:
         except InvalidIrError as error:
             place = f"{type(node).__name__}{f' of {node.origin}' if node.origin else ''}"
             raise InvalidIrError(f"graph {graph.name}: {place}: {error}") from error
+    try:
+        _verify_bound(graph)
+    except InvalidIrError as error:
+        raise InvalidIrError(f"graph {graph.name}: {error}") from error
+
+
+def _verify_bound(graph: Graph) -> None:
+    """Bound tensors are bound once, and read inside of their loops only."""
+    owners: dict[Bound, Scan] = {}
+    free: dict[Node, frozenset[Bound]] = {}
+    for node in graph.nodes():
+        below = frozenset[Bound]().union(*(free[source] for source in sources(node)))
+        match node:
+            case Bound():
+                free[node] = frozenset((node,))
+            case ScanResult(scan):
+                for bound in scan.bound:
+                    require(owners.setdefault(bound, scan) == scan, f"bound tensor {bound.number} belongs to two scans")
+                for outer in (*scan.initial, *scan.scanned):
+                    require(not free[outer] & frozenset(scan.bound), "a scan begins with what its body makes")
+                free[node] = below - frozenset(scan.bound)
+            case _:
+                free[node] = below
+    for name, node in graph.outputs:
+        require(not free[node], f"output {name!r} depends on a bound tensor")
 
 
 def _verify_names(names: list[str], what: str) -> None:
@@ -82,10 +113,31 @@ def verify_node(node: Node) -> None:
             require(0 in shape or 0 not in source.shape, "elements out of a source that has none")
         case Concat(_, axis):
             _verify_concat(node, axis)
+        case Bound(number):
+            require(number >= 0, f"number {number}")
+        case ScanResult(scan, position):
+            require(0 <= position < len(scan.states) + len(scan.yields), f"result {position}")
+            verify_scan(scan)
         case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
             _verify_view(node)
     require(node.dtype != INDEX, "a tensor of type index")
     require(all(size >= 0 for size in node.shape), f"shape {node.shape}")
+
+
+def verify_scan(scan: Scan) -> None:
+    """What `verify_graph` asks of each scan, taking its parts to be valid. Raises InvalidIrError."""
+    require(scan.length >= 1, f"{scan.length} iterations")
+    numbers = [bound.number for bound in scan.bound]
+    require(len(set(numbers)) == len(numbers), "two bound tensors of one number")
+    require(len(scan.states) == len(scan.initial) == len(scan.following), "as many states as beginnings and next values")
+    require(len(scan.elements) == len(scan.scanned), "as many elements as scanned tensors")
+    require(all(len(node.shape) > 0 for node in (*scan.bound, *scan.yields)), "a state, element or slab of rank 0")
+    for state, first, after in zip(scan.states, scan.initial, scan.following, strict=True):
+        same = state.dtype == first.dtype == after.dtype and state.shape == first.shape == after.shape
+        require(same, f"a state of {state.dtype}{list(state.shape)} follows as {after.dtype}{list(after.shape)}")
+    for element, whole in zip(scan.elements, scan.scanned, strict=True):
+        fits = whole.dtype == element.dtype and whole.shape == (scan.length * element.shape[0], *element.shape[1:])
+        require(fits, f"{scan.length} elements of {list(element.shape)} out of {list(whole.shape)}")
 
 
 def _verify_map(node: Map) -> None:

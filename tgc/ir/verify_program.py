@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tgc.errors import InvalidIrError
 from tgc.ir.kernel import Kernel, Parameter
 from tgc.ir.overlap import reach_apart
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor, calls_of, launches
 from tgc.ir.verify_expression import require
 from tgc.ir.verify_kernel import IDENTIFIER, verify_kernel
 
@@ -27,8 +27,10 @@ def verify_program(program: Program) -> None:
       `start`; what a kernel writes is neither an input nor a weight, and no element that it writes is reached through another
       of its arguments (two may be boxes of one storage);
     - an output or arena storage is written before it is read, and every output with elements is written;
-    - two arena storages that share bytes are not live at the same time. A storage is live from the first call that has it for
-      an argument to the last, both included.
+    - a Repeat runs at least once; an argument has at most one step for each Repeat around its call, and all of this holds in
+      every iteration;
+    - two arena storages that share bytes are not live at the same time. A storage is live from the first call or outermost Repeat
+      that has it for an argument to the last, both included.
 
     Raises InvalidIrError.
     """
@@ -82,9 +84,9 @@ def _verify_place(storage: Storage, program: Program) -> None:
 def _verify_calls(program: Program, storages: Mapping[str, Storage]) -> None:
     kernels = {kernel.name: kernel for kernel in program.kernels}
     written: set[str] = set()
-    for call in program.calls:
+    for call, counts in _calls_in_loops(program.steps):
         require(call.kernel in kernels, f"a call of {call.kernel}, which does not exist")
-        _verify_call(call, kernels[call.kernel], storages)
+        _verify_call(call, counts, kernels[call.kernel], storages)
         pairs = list(zip(kernels[call.kernel].parameters, call.arguments, strict=True))
         for parameter, argument in pairs:
             filled = storages[argument.storage].role in ("input", "weight") or argument.storage in written
@@ -94,34 +96,61 @@ def _verify_calls(program: Program, storages: Mapping[str, Storage]) -> None:
         require(tensor.storage in written or 0 in tensor.shape, f"nothing writes output {tensor.name!r}")
 
 
-def _verify_call(call: Call, kernel: Kernel, storages: Mapping[str, Storage]) -> None:
+def _calls_in_loops(steps: tuple[Step, ...], around: tuple[int, ...] = ()) -> Iterator[tuple[Call, tuple[int, ...]]]:
+    """Every call once, with the iterations of the loops around it."""
+    for step in steps:
+        match step:
+            case Call():
+                yield step, around
+            case Repeat(count, body):
+                require(count >= 1, f"a loop of {count} iterations")
+                yield from _calls_in_loops(body, (*around, count))
+
+
+def _verify_call(call: Call, counts: tuple[int, ...], kernel: Kernel, storages: Mapping[str, Storage]) -> None:
     takes = len(kernel.parameters)
     require(len(call.arguments) == takes, f"{call.kernel} takes {takes} arguments, not {len(call.arguments)}")
     pairs = list(zip(kernel.parameters, call.arguments, strict=True))
     for parameter, argument in pairs:
-        _verify_argument(call, parameter, argument, storages)
+        _verify_argument(call, counts, parameter, argument, storages)
+    moving = len({argument.steps for argument in call.arguments if any(argument.steps)}) > 0
+    nest: Step = call
+    for count in reversed(counts if moving else ()):
+        nest = Repeat(count, (nest,))
+    for launch in launches((nest,)):
+        _verify_apart(kernel, launch)
+
+
+def _verify_apart(kernel: Kernel, launch: Call) -> None:
+    """No element that the launch writes is reached through another of its arguments."""
+    pairs = list(zip(kernel.parameters, launch.arguments, strict=True))
     spans = [(a.storage, (a.start, a.start + p.buffer.size - 1), p.access) for p, a in pairs]
     for at, (storage, span, access) in enumerate(spans):
         for before, (other, other_span, other_access) in enumerate(spans[:at]):
             apart = storage != other or not _meet(span, other_span) or access == other_access == "read"
             first, second = ((p.buffer.name, a.start) for p, a in (pairs[at], pairs[before]))
-            require(apart or reach_apart(kernel, first, second), f"{call.kernel} writes {storage} where it is another argument too")
+            require(apart or reach_apart(kernel, first, second), f"{launch.kernel} writes {storage} where it is another argument too")
 
 
-def _verify_argument(call: Call, parameter: Parameter, argument: Argument, storages: Mapping[str, Storage]) -> None:
+def _verify_argument(
+    call: Call, counts: tuple[int, ...], parameter: Parameter, argument: Argument, storages: Mapping[str, Storage]
+) -> None:
     place = f"argument {parameter.buffer.name} of {call.kernel}"
     require(argument.storage in storages, f"{place} is {argument.storage}, which does not exist")
     storage = storages[argument.storage]
     require(storage.dtype == parameter.buffer.dtype, f"{place} is {parameter.buffer.dtype}, and {storage.name} {storage.dtype}")
-    fits = argument.start >= 0 and argument.start + parameter.buffer.size <= storage.size
+    require(len(argument.steps) <= len(counts), f"{place} moves in {len(argument.steps)} loops, and {len(counts)} are around it")
+    reach = [(count - 1) * step for count, step in zip(counts, argument.steps, strict=False)]
+    first, last = (argument.start + sum(bound(0, way) for way in reach) for bound in (min, max))
+    fits = first >= 0 and last + parameter.buffer.size <= storage.size
     require(fits, f"{place} takes {parameter.buffer.size} elements from {argument.start} of {storage.name}, which has {storage.size}")
     require(parameter.access == "read" or storage.role in ("output", "arena"), f"{place} writes {storage.name}, of role {storage.role}")
 
 
 def _verify_liveness(program: Program, storages: Mapping[str, Storage]) -> None:
     live: dict[str, Interval] = {}
-    for position, call in enumerate(program.calls):
-        for argument in call.arguments:
+    for position, step in enumerate(program.steps):
+        for argument in (argument for call in calls_of((step,)) for argument in call.arguments):
             if storages[argument.storage].role == "arena":
                 live[argument.storage] = (live.get(argument.storage, (position, position))[0], position)
     by_offset = sorted((storages[name] for name in live), key=lambda storage: storage.offset)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy.typing as npt
 from tgc.ir.expr import Expr
 from tgc.ir.graph import Constant
 from tgc.ir.kernel import Kernel
-from tgc.ir.partition import Binding, Block, Fill, Lowered, Partition
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.partition import Binding, Block, Fill, Loop, Lowered, Partition
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor, calls_of
 from tgc.ir.rewrite import map_expressions
 from tgc.ir.verify import verify_kernel
 from tgc.passes.lower import lower
@@ -60,7 +61,7 @@ def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Sc
     """The program of `partition`: each region lowered, its expressions polished, the loop nest scheduled, memory planned."""
     weights = _Weights()
     kernels: dict[tuple[object, ...], tuple[str, Scheduled]] = {}
-    calls: list[Call] = []
+    calls: list[tuple[tuple[Loop, ...], Call]] = []
     for step in partition.steps:
         if isinstance(step, Fill):
             lowered = lower_fill(step, partition)
@@ -74,8 +75,17 @@ def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Sc
             verify_kernel(plain)
             kernels[key] = (_name(len(kernels), plain), scheduler(plain, _constants(lowered)))
         name, scheduled = kernels[key]
-        calls.append(Call(name, _arguments(lowered, scheduled, weights), plain.origins))
-    return _program(partition, [(name, scheduled.kernel) for name, scheduled in kernels.values()], calls, weights)
+        calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), plain.origins)))
+    return _program(partition, [(name, scheduled.kernel) for name, scheduled in kernels.values()], _nested(calls, 0), weights)
+
+
+def _nested(calls: Sequence[tuple[tuple[Loop, ...], Call]], depth: int) -> tuple[Step, ...]:
+    """The calls, those of one loop around them as a Repeat; they are inside of `depth` loops already."""
+    steps: list[Step] = []
+    for loop, group in groupby(calls, key=lambda entry: entry[0][depth] if len(entry[0]) > depth else None):
+        part = list(group)
+        steps.extend([call for _, call in part] if loop is None else [Repeat(loop.count, _nested(part, depth + 1))])
+    return tuple(steps)
 
 
 def _key(kernel: Kernel, bindings: tuple[Binding, ...]) -> tuple[object, ...]:
@@ -92,21 +102,22 @@ def _constants(lowered: Lowered) -> frozenset[str]:
     return frozenset(parameter.buffer.name for parameter, binding in pairs if binding.constant is not None)
 
 
-def _arguments(lowered: Lowered, scheduled: Scheduled, weights: _Weights) -> tuple[Argument, ...]:
+def _arguments(lowered: Lowered, scheduled: Scheduled, weights: _Weights, loops: tuple[Loop, ...]) -> tuple[Argument, ...]:
     arguments: list[Argument] = []
     for parameter, binding in zip(scheduled.kernel.parameters, lowered.bindings, strict=True):
         if binding.constant is None:
-            arguments.append(Argument(binding.block, binding.start))
+            moves = dict(binding.moves)
+            arguments.append(Argument(binding.block, binding.start, tuple(moves.get(loop, 0) for loop in loops)))
         else:
             arguments.append(Argument(weights.add(binding.constant, scheduled.packings.get(parameter.buffer.name))))
     return tuple(arguments)
 
 
-def _program(partition: Partition, kernels: list[tuple[str, Kernel]], calls: list[Call], weights: _Weights) -> Program:
-    used = {argument.storage for call in calls for argument in call.arguments}
+def _program(partition: Partition, kernels: list[tuple[str, Kernel]], steps: tuple[Step, ...], weights: _Weights) -> Program:
+    used = {argument.storage for call in calls_of(steps) for argument in call.arguments}
     blocks = [block for block in partition.blocks.values() if block.role != "arena" or block.name in used]
     arena = [block for block in blocks if block.role == "arena"]
-    offsets, arena_bytes = plan_memory([_lifetime(block, calls) for block in arena], ALIGNMENT)
+    offsets, arena_bytes = plan_memory([_lifetime(block, steps) for block in arena], ALIGNMENT)
     storages = [_storage(block, offsets.get(block.name, 0)) for block in blocks]
     by_role = {role: [block for block in blocks if block.role == role] for role in ("input", "output")}
     graph = partition.graph
@@ -115,7 +126,7 @@ def _program(partition: Partition, kernels: list[tuple[str, Kernel]], calls: lis
         inputs=tuple(Tensor(n.name, n.dtype, n.shape, b.name) for n, b in zip(graph.inputs, by_role["input"], strict=True)),
         outputs=tuple(Tensor(name, n.dtype, n.shape, b.name) for (name, n), b in zip(graph.outputs, by_role["output"], strict=True)),
         kernels=tuple(replace(kernel, name=name) for name, kernel in kernels),
-        calls=tuple(calls),
+        steps=steps,
         storages=(*storages, *weights.storages),
         weights=weights.bytes(),
         arena_bytes=arena_bytes,
@@ -123,8 +134,9 @@ def _program(partition: Partition, kernels: list[tuple[str, Kernel]], calls: lis
     )
 
 
-def _lifetime(block: Block, calls: list[Call]) -> Lifetime:
-    moments = [number for number, call in enumerate(calls) if any(a.storage == block.name for a in call.arguments)]
+def _lifetime(block: Block, steps: tuple[Step, ...]) -> Lifetime:
+    """When `block` is needed: what is used in a loop is needed until the loop ends."""
+    moments = [n for n, step in enumerate(steps) if any(a.storage == block.name for call in calls_of((step,)) for a in call.arguments)]
     return Lifetime(block.name, max(1, prod(block.shape)) * block.dtype.bytes, moments[0], moments[-1])
 
 

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from tgc.ir.expr import identity
-from tgc.ir.graph import Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph import Bound, Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
 from tgc.ir.interpret import evaluate
 from tgc.ir.meaning import literal
 from tgc.ir.rebuild import rebuild
@@ -42,7 +42,7 @@ def _without_elements(builder: GraphBuilder, node: Node) -> Node | None:
     """What `node` is where it, or what it reduces or pads, has no elements: nothing, or one value everywhere; else None."""
     builder.origin = node.origin
     match node:
-        case Input() | Constant():
+        case Input() | Constant() | Bound():
             return None
         case _ if 0 in node.shape:
             return builder.constant(np.zeros(node.shape, node.dtype.numpy))

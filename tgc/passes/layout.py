@@ -46,13 +46,29 @@ def layout(partition: Partition) -> Partition:
         _settle(state, name)
     for copy, source in state.copies:
         written = (number for number, step in enumerate(steps) if _writes_part_of(step, state.places[source], source.shape))
-        steps.insert(1 + max(written, default=-1), copy)
+        _insert_after(steps, max(written, default=-1), copy)
     return Partition(partition.graph, tuple(steps), state.places, blocks)
+
+
+def _insert_after(steps: list[Step], written: int, copy: Region) -> None:
+    """Puts `copy` behind the step that completes what it reads, in no loop but those around both that step and its reader."""
+    around = steps[written].loops if written >= 0 else ()
+    shared = 0
+    while shared < min(len(around), len(copy.loops)) and around[shared] == copy.loops[shared]:
+        shared += 1
+    at = written + 1
+    while len(around) > shared and at < len(steps) and steps[at].loops[: shared + 1] == around[: shared + 1]:
+        at += 1
+    steps.insert(at, replace(copy, loops=copy.loops[:shared]))
 
 
 def _writes_part_of(step: Step, place: Place, shape: Shape) -> bool:
     """Whether what `step` writes is in the box of `shape` at `place`."""
     written = step.pad.shape if isinstance(step, Fill) else step.body.shape
+    if step.place.moves and step.place.block == place.block:
+        rows = sum(abs(count) * (loop.count - 1) for loop, count in step.place.moves)
+        start = step.place.low[0] + sum(min(0, count) * (loop.count - 1) for loop, count in step.place.moves)
+        return start < place.low[0] + shape[0] and place.low[0] < start + rows + written[0]
     sides = zip(place.low, shape, step.place.low, written, strict=True) if step.place.block == place.block else None
     return sides is not None and all(low <= start and start + count <= low + size for low, size, start, count in sides)
 
@@ -94,12 +110,12 @@ def _detour(state: _State, region: Region, wish: Order) -> list[Step]:
     made = Block(f"{target.name}_{len(state.blocks)}", region.body.dtype, region.body.shape, "arena", wish)
     state.blocks[made.name] = made
     state.settled.add(made.name)
-    inner = Region(region.body, Place(made.name, (0,) * len(made.shape)), region.contraction)
+    inner = replace(region, place=Place(made.name, (0,) * len(made.shape)))
     if region.contraction is not None:
         _copy_operands(state, inner, region.contraction, iteration_index(region), wish)
     state.places[region.body] = inner.place
     copied = Map(_identity_of(region.body), (region.body,), region.body.shape, region.body.origin)
-    return [inner, Region(copied, region.place)]
+    return [inner, Region(copied, region.place, loops=region.loops)]
 
 
 def _identity_of(node: Node) -> Arg:
@@ -183,7 +199,7 @@ def _copy_operands(state: _State, region: Region, heavy: Reduce, at: Vector, wis
     for source, (node, _) in zip(heavy.source.sources, operands, strict=True):
         made = _copied_operand(state, source, reduction_index(region, heavy), vector)
         if made is not None:
-            state.copies.append((made, node))
+            state.copies.append((replace(made, loops=region.loops), node))
 
 
 def _vector_variable(region: Region, at: Vector, wish: Order) -> Var | None:
@@ -199,7 +215,7 @@ def _copied_operand(state: _State, operand: Node, at: Vector, vector: Var) -> Re
     """A copy of `operand`, `vector` fastest, where a step of `vector` is neither nothing nor the next element in memory."""
     node, index = through_views(operand, at, state.places)
     place = state.places.get(node)
-    if place is None:
+    if place is None or place.moves:
         return None
     stride = _stride(state, place, index, vector)
     if stride in (0, 1):

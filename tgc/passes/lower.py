@@ -31,7 +31,7 @@ from tgc.ir.graph import (
 )
 from tgc.ir.index import Index
 from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store, block
-from tgc.ir.partition import Binding, Lowered, Partition, Place, Region
+from tgc.ir.partition import Binding, Lowered, Partition, Place, Region, binding
 from tgc.ir.rewrite import map_expressions, rewrite, substitute
 from tgc.ir.views import Vector, dot, flatten, source_index
 from tgc.passes.region_reads import axis_loops, iteration_index, reads
@@ -102,9 +102,8 @@ class _Lowering:
 
     def _parameter(self, place: Place, dtype: DType, key: tuple[str, str], shape: Shape) -> Buffer:
         target = self.partition.blocks[place.block]
-        start = dot(tuple(ix.constant(low) for low in place.low), target.strides()).offset
         layout = "x".join(str(shape[axis]) for axis in target.order)
-        buffer = self._buffer(key, Binding(target.name, start), dtype, layout, shape)
+        buffer = self._buffer(key, binding(target, place), dtype, layout, shape)
         span = 1 + sum(stride * (extent - 1) for stride, extent in zip(target.strides(), shape, strict=True))
         self.sizes[buffer.name] = max(self.sizes.get(buffer.name, 0), span)
         return buffer
@@ -128,7 +127,7 @@ class _Lowering:
 
     def _load(self, node: Node, place: Place, at: Vector) -> Expr:
         offset = self._offset(place, at)
-        buffer = self._parameter(place, node.dtype, (place.block, str(place.low)), node.shape)
+        buffer = self._parameter(place, node.dtype, (place.block, f"{place.low}{place.moves}"), node.shape)
         return Load(buffer, ix.to_expr(offset))
 
     def _compute(self, node: Node, at: Vector, scope: _Scope) -> Expr:

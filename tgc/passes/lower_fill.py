@@ -6,15 +6,13 @@ from tgc.ir import index as ix
 from tgc.ir.expr import Buffer, Var
 from tgc.ir.graph import Pad
 from tgc.ir.kernel import For, Kernel, Parameter, Statement, Store, block
-from tgc.ir.partition import Binding, Fill, Lowered, Partition
-from tgc.ir.views import dot
+from tgc.ir.partition import Fill, Lowered, Partition, binding
 
 
 def lower_fill(fill: Fill, partition: Partition) -> Lowered:
     """Stores of the pad's value around what it pads: for each axis the slab before and the slab after."""
     pad, target = fill.pad, partition.blocks[fill.place.block]
     strides = target.strides()
-    start = dot(tuple(ix.constant(low) for low in fill.place.low), strides).offset
     size = 1 + sum(stride * (extent - 1) for stride, extent in zip(strides, pad.shape, strict=True))
     out = Buffer("out", pad.dtype, size)
     nests: list[Statement] = []
@@ -24,7 +22,7 @@ def lower_fill(fill: Fill, partition: Partition) -> Lowered:
                 nests.append(_slab(pad, target.order, strides, axis, first, count, out, len(nests)))
     layout = "x".join(str(pad.shape[axis]) for axis in target.order)
     kernel = Kernel("kernel", (Parameter(out, "write", layout),), block(*nests), (pad.origin,) if pad.origin else ())
-    return Lowered(kernel, (Binding(target.name, start),))
+    return Lowered(kernel, (binding(target, fill.place),))
 
 
 def _slab(

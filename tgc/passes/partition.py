@@ -22,12 +22,32 @@ from math import prod
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Apply, Arg, Expr, Var
-from tgc.ir.graph import Concat, Constant, Expand, Gather, Graph, Input, Map, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph import (
+    Bound,
+    Concat,
+    Constant,
+    Expand,
+    Gather,
+    Graph,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Scan,
+    ScanResult,
+    Slice,
+    Window,
+    sources,
+)
 from tgc.ir.index import Axis, Opaque, Quotient
-from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
+from tgc.ir.partition import Block, Fill, Loop, Partition, Place, Region, Step
 from tgc.ir.program import Role
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
+from tgc.passes.loops import Carried, Loops, carried, find_loops, history, slab
 
 MOST_RECORDS = 16  # reads of one node from one region, beyond which it is written to memory
 MOST_WORK = 300  # scalar operations an element in one region
@@ -46,6 +66,7 @@ class Root:
     work: int = 0
     heavy: Reduce | None = None
     rows: frozenset[Var] | None = None
+    loops: tuple[Loop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +89,13 @@ class _State:
     graph: Graph
     users: Mapping[Node, list[Node]]
     ends: frozenset[Node]
+    loops: Loops
     records: dict[Node, list[Record]] = field(default_factory=lambda: defaultdict(list))
     claims: dict[Node, tuple[Node, tuple[int, ...]]] = field(default_factory=dict)
+    assigned: dict[Node, Place] = field(default_factory=dict)
+    kept: dict[Node, None] = field(default_factory=dict)
+    carried: dict[Bound, Carried] = field(default_factory=dict)
+    copied: dict[tuple[Scan, Node], Place] = field(default_factory=dict)
     roots: list[tuple[int, int, Root]] = field(default_factory=list)
     fresh: int = 0
 
@@ -78,22 +104,27 @@ def partition(graph: Graph) -> Partition:
     """The regions of `graph`, every block row-major for now."""
     order = graph.nodes()
     users = _users(order)
-    state = _State(graph, users, _reduction_ends(order, users))
+    state = _State(graph, users, _reduction_ends(order, users), find_loops(order))
     outputs = _output_owners(graph)
     position = {node: number for number, node in enumerate(order)}
     _claim(state, order, outputs)
-    places, blocks = _place_parents(state, order, outputs)
+    places, blocks = _place_edges(graph)
+    for scan, first in state.loops.scans:
+        _place_scan(state, scan, first, position, places, blocks)
+    _place_results(state, order, position, places, blocks)
+    _place_parents(state, order, outputs, places, blocks)
     for number, (name, node) in enumerate(graph.outputs):
         if outputs.get(node) != number:
-            _copy(state, node, Place(f"out_{number}_{identifier(name)}", (0,) * len(node.shape)), position)
+            _copy(state, node, Place(f"out_{number}_{identifier(name)}", (0,) * len(node.shape)), position[node], ())
     for parent in order:
         if isinstance(parent, (Concat, Pad)):
             for source, offset in _pieces(parent):
                 if state.claims.get(source) != (parent, offset):
-                    _copy(state, source, places[parent].inside(offset), position)
+                    _copy(state, source, places[parent].inside(offset), position[source], state.loops.around[parent])
     for node in reversed(order):
         _visit(state, node, outputs, position)
     _place_roots(state, outputs, places, blocks)
+    _place_elements(state, places)
     return Partition(graph, _steps(state, order, places, position), places, blocks)
 
 
@@ -137,7 +168,8 @@ def _claim(state: _State, order: list[Node], outputs: dict[Node, int]) -> None:
         if isinstance(parent, (Concat, Pad)):
             for source, offset in _pieces(parent):
                 computed = isinstance(source, (Map, Reduce, Gather, Concat, Pad))
-                if computed and source not in state.claims and source not in outputs:
+                together = state.loops.around[source] == state.loops.around[parent]
+                if computed and together and source not in state.claims and source not in outputs:
                     state.claims[source] = (parent, offset)
 
 
@@ -148,24 +180,95 @@ def _block_for(node: Node, number: int, outputs: dict[Node, int], graph: Graph) 
     return Block(name, node.dtype, node.shape, role, tuple(range(len(node.shape))))
 
 
-def _place_parents(state: _State, order: list[Node], outputs: dict[Node, int]) -> tuple[dict[Node, Place], dict[str, Block]]:
-    """Places of inputs, concats and pads, and the blocks of these and of all outputs."""
+def _place_edges(graph: Graph) -> tuple[dict[Node, Place], dict[str, Block]]:
+    """The blocks of all inputs and outputs, and the places of inputs."""
     places: dict[Node, Place] = {}
     blocks: dict[str, Block] = {}
-    for number, (name, node) in enumerate(state.graph.outputs):
+    for number, (name, node) in enumerate(graph.outputs):
         made = Block(f"out_{number}_{identifier(name)}", node.dtype, node.shape, "output", tuple(range(len(node.shape))))
         blocks[made.name] = made
-    for number, source in enumerate(state.graph.inputs):
+    for number, source in enumerate(graph.inputs):
         made = Block(f"in_{number}_{identifier(source.name)}", source.dtype, source.shape, "input", tuple(range(len(source.shape))))
         blocks[made.name] = made
         places[source] = Place(made.name, (0,) * len(source.shape))
-    for number, node in reversed(list(enumerate(order))):
-        if isinstance(node, (Concat, Pad)):
-            _place(state, node, number, outputs, places, blocks)
     return places, blocks
 
 
+def _place_parents(state: _State, order: list[Node], outputs: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]) -> None:
+    """Places of concats and pads."""
+    for number, node in reversed(list(enumerate(order))):
+        if isinstance(node, (Concat, Pad)):
+            _place(state, node, number, outputs, places, blocks)
+
+
+def _place_scan(
+    state: _State, scan: Scan, number: int, position: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]
+) -> None:
+    """Places of what `scan` carries, and the copies that fill them; a next value that only this loop makes is written in place."""
+    inside = state.loops.inside[scan]
+    for at, (bound, initial, following) in enumerate(zip(scan.states, scan.initial, scan.following, strict=True)):
+        kept = carried(scan, at, inside[-1], f"s{number}_{at}")
+        state.carried[bound] = kept
+        blocks.update((made.name, made) for made in (kept.block, kept.spare) if made is not None)
+        places[bound] = kept.now
+        _copy(state, initial, kept.first, position[initial], inside[:-1])
+        _write(state, following, kept.after, position[following], inside)
+        if kept.back is not None:
+            _copy(state, following, kept.back, number, inside)
+    for whole in scan.scanned:
+        if isinstance(whole, (Map, Reduce, Gather)):
+            state.kept[whole] = None
+        elif whole not in places and not isinstance(whole, (Concat, Pad, Bound, ScanResult)):
+            made = Block(f"x{number}_{position[whole]}", whole.dtype, whole.shape, "arena", tuple(range(len(whole.shape))))
+            blocks[made.name] = made
+            state.copied[scan, whole] = Place(made.name, (0,) * len(whole.shape))
+            _copy(state, whole, state.copied[scan, whole], position[whole], inside[:-1])
+
+
+def _place_results(
+    state: _State, order: list[Node], position: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]
+) -> None:
+    """Places of the results of scans, and of the slabs that they are put together from."""
+    for number, node in enumerate(order):
+        if not isinstance(node, ScanResult):
+            continue
+        scan, slabs = node.scan, node.scan.yields
+        if node.is_state:
+            places[node] = state.carried[scan.states[node.position]].last
+            continue
+        made_by = next((at for at, value in enumerate(scan.following) if value is node.element), None)
+        if made_by is not None:
+            places[node] = history(scan, state.carried[scan.states[made_by]])
+            continue
+        made = Block(f"y{number}_{identifier(node.origin)}".rstrip("_"), node.dtype, node.shape, "arena", tuple(range(len(node.shape))))
+        blocks[made.name] = made
+        places[node] = Place(made.name, (0,) * len(node.shape))
+        inside = state.loops.inside[scan]
+        target = slab(scan, places[node], node.element.shape[0], inside[-1])
+        _write(state, slabs[node.position - len(scan.states)], target, position[node.element], inside)
+
+
+def _write(state: _State, node: Node, place: Place, number: int, inside: tuple[Loop, ...]) -> None:
+    """Sees to it that every iteration leaves `node` in `place`: it is computed there, or copied where it has another home."""
+    computed = isinstance(node, (Map, Reduce, Gather, Concat, Pad)) and state.loops.around[node] == inside
+    if computed and node not in state.claims and node not in state.assigned:
+        state.assigned[node] = place
+    else:
+        _copy(state, node, place, number, inside)
+
+
+def _place_elements(state: _State, places: dict[Node, Place]) -> None:
+    """Places of the slabs of scanned tensors, outer loops first, now that these have theirs."""
+    for scan, _ in state.loops.scans:
+        for element, whole in zip(scan.elements, scan.scanned, strict=True):
+            home = state.copied.get((scan, whole)) or places[whole]
+            places[element] = slab(scan, home, element.shape[0], state.loops.inside[scan][-1])
+
+
 def _place(state: _State, node: Node, number: int, outputs: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]) -> None:
+    if node in state.assigned:
+        places[node] = state.assigned[node]
+        return
     if node in state.claims:
         parent, offset = state.claims[node]
         places[node] = places[parent].inside(offset)
@@ -175,21 +278,21 @@ def _place(state: _State, node: Node, number: int, outputs: dict[Node, int], pla
     places[node] = Place(made.name, (0,) * len(node.shape))
 
 
-def _new_root(state: _State, body: Node, place: Place | None, number: int) -> Root:
-    root = Root(body, place, tuple(ix.axis(Var(f"i{axis}"), size) for axis, size in enumerate(body.shape)))
+def _new_root(state: _State, body: Node, place: Place | None, number: int, loops: tuple[Loop, ...]) -> Root:
+    root = Root(body, place, tuple(ix.axis(Var(f"i{axis}"), size) for axis, size in enumerate(body.shape)), loops=loops)
     state.roots.append((number, 1 if place is None else 2, root))
     return root
 
 
-def _copy(state: _State, body: Node, place: Place, position: dict[Node, int]) -> None:
-    root = _new_root(state, body, place, position[body])
+def _copy(state: _State, body: Node, place: Place, number: int, loops: tuple[Loop, ...]) -> None:
+    root = _new_root(state, body, place, number, loops)
     state.records[body].append(Record(root, root.variables, prod(body.shape), False, True))
 
 
 def _visit(state: _State, node: Node, outputs: dict[Node, int], position: dict[Node, int]) -> None:
     records = list(dict.fromkeys(state.records[node]))
     match node:
-        case Input() | Constant() | Concat() | Pad():
+        case Input() | Constant() | Concat() | Pad() | Bound() | ScanResult():
             return
         case Reshape() | Permute() | Expand() | Slice() | Window():
             for record in records:
@@ -197,11 +300,11 @@ def _visit(state: _State, node: Node, outputs: dict[Node, int], position: dict[N
                 one_to_one = record.one_to_one and isinstance(node, (Reshape, Permute))
                 state.records[node.source].append(Record(record.root, at, record.count, record.inside, one_to_one, record.depth + 1))
             return
-    forced = node in outputs or node in state.claims
+    forced = node in outputs or node in state.claims or node in state.assigned or node in state.kept
     if not records and not forced:
         return  # nothing reads it
     if forced or not _joins(state, node, records):
-        root = _new_root(state, node, None, position[node])
+        root = _new_root(state, node, None, position[node], state.loops.around[node])
         records = [Record(root, root.variables, prod(node.shape), False, True)]
     for record in records:
         _pass_on(state, node, record)
@@ -211,6 +314,8 @@ def _joins(state: _State, node: Map | Reduce | Gather, records: list[Record]) ->
     roots = list(dict.fromkeys(record.root for record in records))
     if len(records) > MOST_RECORDS or any(root.work > MOST_WORK for root in roots) or any(r.depth > MOST_DEPTH for r in records):
         return False
+    if any(root.loops != state.loops.around[node] for root in roots):
+        return isinstance(node, Map) and not node.sources
     if isinstance(node, Reduce):
         return len(roots) == 1 and _reduce_joins(node, roots[0], records)
     return _map_joins(state, node, records, len(roots) == 1)
@@ -386,11 +491,21 @@ def _place_roots(state: _State, outputs: dict[Node, int], places: dict[Node, Pla
 
 def _steps(state: _State, order: list[Node], places: dict[Node, Place], position: dict[Node, int]) -> tuple[Step, ...]:
     """Regions and fills in an order in which each reads only what is there: the graph's own."""
-    keyed: list[tuple[int, int, int, Step]] = []
+    keyed: list[tuple[Key, Step]] = []
     for number, phase, root in state.roots:
         assert root.place is not None
-        keyed.append((number, phase, len(keyed), Region(root.body, root.place, root.heavy)))
+        step = Region(root.body, root.place, root.heavy, root.loops)
+        keyed.append((_key(state, root.loops, (number, phase, len(keyed))), step))
     for node in order:
         if isinstance(node, Pad):
-            keyed.append((position[node], 0, len(keyed), Fill(node, places[node])))
-    return tuple(step for *_, step in sorted(keyed, key=lambda entry: entry[:3]))
+            around = state.loops.around[node]
+            keyed.append((_key(state, around, (position[node], 0, len(keyed))), Fill(node, places[node], around)))
+    return tuple(step for _, step in sorted(keyed, key=lambda entry: entry[0]))
+
+
+Key = tuple[tuple[int, int, int], ...]
+
+
+def _key(state: _State, loops: tuple[Loop, ...], own: tuple[int, int, int]) -> Key:
+    """What steps are ordered by: a loop stands where its scan does, and its steps among themselves as elsewhere."""
+    return (*((state.loops.starts[loop.name], -1, 0) for loop in loops), own)

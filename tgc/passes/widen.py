@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from tgc.ir.dtypes import BF16, F16, F32, DType
 from tgc.ir.expr import Apply, Arg, Expr, Lit, cast
-from tgc.ir.graph import Constant, Graph, GraphBuilder, Input, Map, Node, Pad, sources
+from tgc.ir.graph import Bound, Constant, Graph, GraphBuilder, Input, Map, Node, Pad, sources
 from tgc.ir.ops import BITCAST, CAST
 from tgc.ir.rebuild import rebuild
 from tgc.ir.rewrite import rewrite
@@ -38,6 +38,8 @@ def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node
     match node:
         case Input() | Constant():
             return _cast_map(builder, rebuild(builder, node, new), F32) if node.dtype in NARROW else rebuild(builder, node, new)
+        case Bound(number, dtype, shape) if dtype in NARROW:
+            return builder.keep_bound(Bound(number, F32, shape, node.origin))
         case Map(expr, old, shape):
             wide: dict[Expr, Expr] = {
                 Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in NARROW

@@ -25,7 +25,7 @@ from tgc.ir import ops
 from tgc.ir.expr import Buffer, Expr, Load, Var, apply, index
 from tgc.ir.interpret import run_kernel
 from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Parameter, Statement, Store
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Storage, Tensor, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
 from tgc.run import load
 from tgc.verify.compare import Difference, Tolerance, compare
@@ -56,9 +56,10 @@ def verify_kernels(
     program = artifact.program
     memory = _memory(program, inputs)
     reports = []
-    for number, call in enumerate(program.calls):
+    calls = list(launches(program.steps))
+    for number, call in enumerate(calls):
         if watch:
-            watch(f"kernel {number + 1} of {len(program.calls)}, {call.kernel}")
+            watch(f"kernel {number + 1} of {len(calls)}, {call.kernel}")
         kernel = program.kernel(call.kernel)
         windows = _windows(kernel, call, memory)
         sampled, share = sample(kernel, budget)

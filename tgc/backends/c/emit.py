@@ -9,7 +9,7 @@ from tgc.backends.cfamily.statements import identifier, print_kernel
 from tgc.backends.files import cpu_files, data_sources, fields, render
 from tgc.backends.names import KEYWORDS, comment
 from tgc.backends.options import EmitOptions
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
 from tgc.targets import Target
 
 
@@ -41,17 +41,23 @@ def _body(program: Program) -> list[str]:
         *unused,
         *(_pointer(program, storage, names[storage.name]) for storage in used),
         *([""] if used else []),
-        *(line for call in program.calls for line in _call(call, names)),
+        *(line for step in program.steps for line in _step(step, names, 0)),
     ]
 
 
 def _local_names(program: Program, used: list[Storage]) -> dict[str, str]:
     taken = {*KEYWORDS, *(kernel.name for kernel in program.kernels), "weights", "arena", "inputs", "outputs"}
+    taken |= {f"step{depth}" for depth in range(_depth(program.steps))}
     names: dict[str, str] = {}
     for storage in used:
         names[storage.name] = identifier(storage.name, taken, C99.functions)
         taken.add(names[storage.name])
     return names
+
+
+def _depth(steps: tuple[Step, ...]) -> int:
+    """How many loops are around the innermost call."""
+    return max((1 + _depth(step.body) for step in steps if isinstance(step, Repeat)), default=0)
 
 
 def _pointer(program: Program, storage: Storage, name: str) -> str:
@@ -76,6 +82,16 @@ def _position(tensors: tuple[Tensor, ...], storage: Storage) -> int:
     return [tensor.storage for tensor in tensors].index(storage.name)
 
 
+def _step(step: Step, names: dict[str, str], depth: int) -> list[str]:
+    match step:
+        case Call():
+            return _call(step, names)
+        case Repeat(count, body):
+            var = f"step{depth}"
+            inner = [f"  {line}" for part in body for line in _step(part, names, depth + 1)]
+            return [f"for (int64_t {var} = 0; {var} < {count}; ++{var}) {{", *inner, "}"]
+
+
 def _call(call: Call, names: dict[str, str]) -> list[str]:
     arguments = ", ".join(_argument(argument, names) for argument in call.arguments)
     nodes = f" /* {comment(', '.join(call.origins))} */" if call.origins else ""
@@ -84,4 +100,6 @@ def _call(call: Call, names: dict[str, str]) -> list[str]:
 
 def _argument(argument: Argument, names: dict[str, str]) -> str:
     name = names[argument.storage]
-    return name if argument.start == 0 else f"{name} + {argument.start}"
+    parts = [name, *([str(argument.start)] if argument.start else ())]
+    parts += [f"step{depth} * {step}" for depth, step in enumerate(argument.steps) if step]
+    return " + ".join(parts)

@@ -6,6 +6,7 @@ target, so its pointers take 4 bytes on wasm32 and 8 elsewhere. Nothing outside 
 
 from __future__ import annotations
 
+from itertools import count
 from math import gcd
 
 import numpy as np
@@ -18,7 +19,7 @@ from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import DTYPES, DType
 from tgc.ir.kernel import Kernel
-from tgc.ir.program import Argument, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
 
 ABI_VERSION = 1
 _OK, _BAD_ARGUMENT = 0, 1
@@ -66,7 +67,7 @@ def _argument_alignment(program: Program, argument: Argument) -> int:
     step = storage.dtype.bytes
     if storage.role in ("input", "output"):
         return step
-    common = gcd(program.alignment, storage.offset + argument.start * step)
+    common = gcd(program.alignment, storage.offset + argument.start * step, *(move * step for move in argument.steps))
     return common & -common
 
 
@@ -91,7 +92,7 @@ def _run_function(program: Program, machine: Machine) -> str:
     guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
     checks_text = [*guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers")]
     tail = [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
-    return "\n".join([head, "entry:", *checks_text, *_calls(program, machine, pointers), *tail])
+    return "\n".join([head, "entry:", *checks_text, *_Calls(program, machine, pointers).text(), *tail])
 
 
 def _check(pointer: str, name: str, alignment: int, machine: Machine, body: list[str]) -> str:
@@ -117,18 +118,63 @@ def _refuse(flags: list[str], label: str) -> list[str]:
     return [*lines, f"  br i1 {total}, label %bad, label %{label}_fine", f"{label}_fine:"]
 
 
-def _calls(program: Program, machine: Machine, pointers: dict[str, str]) -> list[str]:
-    lines: list[str] = []
-    storages = {storage.name: storage for storage in program.storages}
-    for number, call in enumerate(program.calls):
+class _Calls:
+    """The calls in order, with loops around those that are repeated."""
+
+    def __init__(self, program: Program, machine: Machine, pointers: dict[str, str]) -> None:
+        self.storages = {storage.name: storage for storage in program.storages}
+        self.steps = program.steps
+        self.index = machine.index
+        self.pointers = pointers
+        self.lines: list[str] = []
+        self.numbers = count()
+        self.label = "pointers_fine"  # of the block that is being written, which `_refuse` began
+
+    def text(self) -> list[str]:
+        for step in self.steps:
+            self.step(step, ())
+        return self.lines
+
+    def step(self, step: Step, around: tuple[str, ...]) -> None:
+        """Writes `step`, given the counters of the loops around it."""
+        match step:
+            case Call():
+                self.call(step, around)
+            case Repeat(times, body):
+                self.loop(times, body, around)
+
+    def loop(self, times: int, body: tuple[Step, ...], around: tuple[str, ...]) -> None:
+        """A loop that runs at least once."""
+        name = f"loop{next(self.numbers)}"
+        before, self.label = self.label, name
+        self.lines += [f"  br label %{name}", f"{name}:"]
+        head = len(self.lines)
+        for step in body:
+            self.step(step, (*around, f"%{name}.now"))
+        self.lines.insert(head, f"  %{name}.now = phi {self.index} [ 0, %{before} ], [ %{name}.next, %{self.label} ]")
+        self.lines += [
+            f"  %{name}.next = add {self.index} %{name}.now, 1",
+            f"  %{name}.more = icmp ult {self.index} %{name}.next, {times}",
+            f"  br i1 %{name}.more, label %{name}, label %{name}.end",
+            f"{name}.end:",
+        ]
+        self.label = f"{name}.end"
+
+    def call(self, call: Call, around: tuple[str, ...]) -> None:
+        number = next(self.numbers)
         operands: list[str] = []
         for position, argument in enumerate(call.arguments):
             name = f"%call{number}.{position}"
-            base, offset = _base(storages[argument.storage], argument.start, pointers)
-            lines.append(f"  {name} = getelementptr i8, ptr {base}, {machine.index} {offset}")
+            storage = self.storages[argument.storage]
+            base, offset = _base(storage, argument.start, self.pointers)
+            for level, move in enumerate(argument.steps):
+                if move:
+                    self.lines.append(f"  {name}.{level}.by = mul {self.index} {around[level]}, {move * storage.dtype.bytes}")
+                    self.lines.append(f"  {name}.{level} = getelementptr i8, ptr {base}, {self.index} {name}.{level}.by")
+                    base = f"{name}.{level}"
+            self.lines.append(f"  {name} = getelementptr i8, ptr {base}, {self.index} {offset}")
             operands.append(f"ptr {name}")
-        lines.append(f"  call void @{call.kernel}({', '.join(operands)})")
-    return lines
+        self.lines.append(f"  call void @{call.kernel}({', '.join(operands)})")
 
 
 def _base(storage: Storage, start: int, pointers: dict[str, str]) -> tuple[str, int]:

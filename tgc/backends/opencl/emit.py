@@ -13,6 +13,7 @@ from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, pre
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError, UnsupportedError
 from tgc.ir.program import Argument, Call, Program, Storage
+from tgc.ir.program import launches as launches_of
 from tgc.targets import Target
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
@@ -79,7 +80,7 @@ def launches(program: Program, texts: tuple[KernelText, ...]) -> tuple[LaunchRow
     storages = {storage.name: storage for storage in program.storages}
     rows: list[LaunchRow] = []
     first = 0
-    for call in program.calls:
+    for call in launches_of(program.steps):
         text = by_name[call.kernel]
         if 0 in text.launch.global_size:
             continue
