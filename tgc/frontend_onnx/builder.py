@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.errors import ModelError, UnsupportedError
-from tgc.frontend_onnx.folding import fold, inputs_of
+from tgc.frontend_onnx.folding import fold, in_loop, inputs_of
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import DType
@@ -86,6 +86,8 @@ class LoweringBuilder:
         value = fold(node)
         if value is not None:
             return value
+        if in_loop(node):
+            raise ModelError(f"{what} must be known while compiling, but changes in every iteration of a loop", self.where, hint)
         name, inputs = self.name_of(node), ", ".join(repr(i.name) for i in inputs_of(node))
         raise ModelError(
             f"{what}{f' ({name!r})' if name else ''} must be known while compiling, but depends on input {inputs}",

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from onnx import FunctionProto, NodeProto
 
 from tgc.errors import UnsupportedError
+from tgc.frontend_onnx.control import CONTROL
 from tgc.frontend_onnx.functions import Key, has_schema_body, key_of, opsets_of
 from tgc.frontend_onnx.registry import Registry, normal_domain, schema_of
 from tgc.frontend_onnx.structure import origin_of
-
-CONTROL = frozenset({"If"})
-"""Operators that the importer itself resolves while compiling."""
 
 LISTED = 12
 """Places that a message names for one problem."""

@@ -1,9 +1,9 @@
-"""ONNX nodes into graph nodes, one after the other: lowerings, functions, and branches whose condition is known."""
+"""ONNX nodes into graph nodes, one after the other: lowerings, functions, and subgraphs."""
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -13,8 +13,9 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 from tgc.errors import ModelError, TgcError, UnsupportedError
 from tgc.frontend_onnx.attributes import attribute_value, attributes_of
 from tgc.frontend_onnx.builder import LoweringBuilder, Site
+from tgc.frontend_onnx.control import CONTROL, Control, lower_control
 from tgc.frontend_onnx.dimensions import Declared
-from tgc.frontend_onnx.folding import Folder, fold
+from tgc.frontend_onnx.folding import Folder
 from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, schema_body
 from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
 from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
@@ -105,8 +106,8 @@ def _lower(
         return _call_lowering(importer, lowering, node, inputs, frame, opset)
     if key_of(node) in importer.functions:
         return _call_function(importer, importer.functions[key_of(node)], node, inputs, frame, opset)
-    if domain == "" and node.op_type == "If":
-        return _take_branch(importer, node, inputs, values, frame)
+    if domain == "" and node.op_type in CONTROL:
+        return _call_control(importer, node, inputs, values, frame, opset)
     body = schema_body(_resolved(node, frame), opset, inputs)
     if body is None:
         raise UnsupportedError(operator(importer.registry, node, opset))
@@ -200,22 +201,56 @@ def _call_function(
     return _results(values, function.output, node)
 
 
-def _take_branch(
-    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame
+def _call_control(
+    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame, opset: int
 ) -> Sequence[Node | None]:
-    """The results of the one branch that an If with a condition known while compiling takes."""
-    condition = None if inputs[0] is None else fold(inputs[0])
-    if condition is None:
-        raise UnsupportedError("operator If, with a condition that is only known at run time")
-    given = {attribute.name: attribute.g for attribute in node.attribute}
-    branch = given["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+    """The results of an If, Loop or Scan."""
+    b, place = importer.b, _place(node, frame)
+    site = Site(place, node.op_type, opset, tuple(node.input), tuple(node.output))
+    inside = Frame(frame.opsets, frame.arguments, place, frame.depth + 1)
+
+    def enter() -> None:
+        b.site, b.values, b.graph.origin = site, inputs, place
+
+    def body(graph: GraphProto, arguments: Sequence[Node]) -> list[Node] | None:
+        results = _subgraph(importer, graph, arguments, values, inside, node)
+        enter()
+        return results
+
+    def attempt(make: Callable[[], Sequence[Node] | None]) -> Sequence[Node] | TgcError | None:
+        known = len(importer.problems)
+        try:
+            return make()
+        except TgcError as error:
+            enter()
+            del importer.problems[known:]
+            return error
+
+    enter()
+    given = attributes_of(node, frame.arguments)
+    attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items()}
+    results = lower_control(node.op_type, Control(b, inputs, attributes, body, attempt))
+    if results is None:
+        return [None] * len(node.output)
+    folder = Folder(b.graph, importer.runtime)
+    return [folder.small(result) for result in results]
+
+
+def _subgraph(
+    importer: Importer, graph: GraphProto, arguments: Sequence[Node], values: Values, frame: Frame, node: NodeProto
+) -> list[Node] | None:
+    """The outputs of `graph` for `arguments`, its inputs; None where a problem, which is reported, stood in the way."""
+    where = f"a subgraph of {origin_of(node)!r}"
     inner: Values = ChainMap({}, values)
-    inside = Frame(frame.opsets, frame.arguments, _place(node, frame), frame.depth + 1)
-    names = [value.name for value in branch.output]
-    body = ordered_nodes(branch.node, [*(t.name for t in branch.initializer), *values], names, f"a branch of {origin_of(node)!r}")
-    enter_initializers(importer, branch, {name for n in body for name in reads(n)} | set(names), inner)
-    lower_nodes(importer, body, inner, inside)
-    return _results(inner, names, node)
+    if len(graph.input) != len(arguments):
+        raise ModelError(f"{where} takes {len(graph.input)} inputs, not {len(arguments)}", f"{node.op_type} {origin_of(node)!r}")
+    inner.update(zip((value.name for value in graph.input), arguments, strict=True))
+    names = [value.name for value in graph.output]
+    body = ordered_nodes(graph.node, [*(t.name for t in graph.initializer), *inner], names, where)
+    enter_initializers(importer, graph, {name for n in body for name in reads(n)} | set(names), inner)
+    lower_nodes(importer, body, inner, frame)
+    results = [result for result in map(inner.get, names) if result is not None]
+    return results if len(results) == len(names) else None
 
 
 def _results(values: Values, names: Sequence[str], node: NodeProto) -> list[Node | None]:
