@@ -19,6 +19,7 @@ from tgc.ir.program import Program
 from tgc.targets import Target
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from onnx import ModelProto
 
 __all__ = ["Artifact", "compile", "emit", "import_graph", "resolve"]
@@ -34,6 +35,7 @@ def compile(
     *,
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
     name: str | None = None,
     weights: str = "file",
     selftest: bool = False,
@@ -43,7 +45,7 @@ def compile(
 ) -> Artifact:
     """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
 
-    dims pins symbolic dimensions, shapes whole inputs, by name. name: a C identifier that prefixes the exported symbols, by
+    dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that prefixes the exported symbols, by
     default the file's. weights: "file" beside the program, or "embed". selftest: add NAME_selftest, which compares
     with results that the interpreter gives now. check_passes: compare every pass with the
     interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of each pass.
@@ -56,7 +58,7 @@ def compile(
     chosen = resolve(target)
     clock = _Clock(watch)
     with clock.step("import"):
-        graph = import_graph(model, dims or {}, shapes or {}, name)
+        graph = import_graph(model, dims or {}, shapes or {}, name, constants or {})
     with clock.step("passes"):
         program = compile_graph(graph, chosen, check=check_passes, observe=clock.lap(observe))
     if selftest:
@@ -71,12 +73,17 @@ def compile(
 
 
 def import_graph(
-    model: str | Path | ModelProto, dims: Mapping[str, int], shapes: Mapping[str, Sequence[int]], name: str | None = None
+    model: str | Path | ModelProto,
+    dims: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]],
+    name: str | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Graph:
     """The model as a graph whose name is a C identifier."""
     from tgc.frontend_onnx import import_model
 
-    graph = import_model(model, dims=dims, shapes={key: tuple(int(size) for size in shape) for key, shape in shapes.items()})
+    whole = {key: tuple(int(size) for size in shape) for key, shape in shapes.items()}
+    graph = import_model(model, dims=dims, shapes=whole, constants=constants)
     return replace(graph, name=_program_name(model, graph, name))
 
 

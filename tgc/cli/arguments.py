@@ -50,6 +50,12 @@ def _size(text: str) -> int:
     return size
 
 
+def _numbers(text: str) -> float | int | list[float | int]:
+    """One number, or several with commas between."""
+    values = [float(part) if "." in part or "e" in part.lower() else int(part) for part in text.split(",")]
+    return values if len(values) > 1 else values[0]
+
+
 def _range(text: str) -> tuple[float, float]:
     low, high = text.split(":")
     if float(low) >= float(high):
@@ -72,12 +78,13 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --name, --weights."""
+    """--target, --dim, --shape, --const, --name, --weights."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
         pairs("--dim", "dims", "NAME=SIZE", _size, "Pin a symbolic dimension."),
         pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
+        pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
         click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),
         click.option("--weights", type=click.Choice(["file", "embed"]), default="file", show_default=True,
                      help="Weights in a file beside the program, or inside it."),

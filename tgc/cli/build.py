@@ -16,14 +16,15 @@ from tgc.ir.graph import Graph
 from tgc.ir.program import Program, launches
 
 
-def build(model: Path, *, target: str, dims: Any, shapes: Any, name: str | None, weights: str, **more: Any) -> Artifact:
+def build(model: Path, *, target: str, dims: Any, shapes: Any, constants: Any, name: str | None, weights: str, **more: Any) -> Artifact:
     """Compiles with the flags of `compiling`, showing progress."""
     from tgc import driver
 
     with progress(f"compiling {model.name}") as watch:
         return driver.compile(
-            model, target, dims=mapping(dims, "--dim"), shapes=mapping(shapes, "--shape"), name=name, weights=weights, watch=watch, **more
-        )
+            model, target, dims=mapping(dims, "--dim"), shapes=mapping(shapes, "--shape"), constants=mapping(constants, "--const"),
+            name=name, weights=weights, watch=watch, **more,
+        )  # fmt: skip
 
 
 @click.command("compile")

@@ -92,7 +92,7 @@ class LoweringBuilder:
         raise ModelError(
             f"{what}{f' ({name!r})' if name else ''} must be known while compiling, but depends on input {inputs}",
             self.where,
-            hint or f"make {inputs} an initializer of the model, or pin its shape with --shape if only that matters",
+            hint or f"compile {inputs} in with --const, or pin its shape with --shape if only that matters",
         )
 
     def known_ints(self, node: Node, what: str, hint: str = "") -> tuple[int, ...]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto
 
-from tgc.errors import TgcError
+from tgc.errors import ModelError, TgcError
 from tgc.frontend_onnx.attributes import Value
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.folding import fold
+from tgc.frontend_onnx.folding import fold, inputs_of
 from tgc.ir import scalar
 from tgc.ir.dtypes import BOOL
 from tgc.ir.graph import Node, Scan
@@ -80,7 +80,12 @@ def _if(control: Control) -> Sequence[Node] | None:
     known = fold(condition)
     if known is not None:
         return control.body(branches[0 if known.reshape(-1)[0] else 1], ())
-    taken, other = (control.body(branch, ()) for branch in branches)
+    try:
+        taken, other = (control.body(branch, ()) for branch in branches)
+    except ModelError as error:
+        inputs = ", ".join(repr(node.name) for node in inputs_of(condition))
+        hint = f"where that branch is never taken, compile the condition in, --const with a value of {inputs}"
+        raise ModelError(error.what, error.where, hint) from error
     if taken is None or other is None:
         return None
     for x, y in zip(taken, other, strict=True):

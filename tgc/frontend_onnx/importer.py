@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy.typing as npt
 import onnx
 from onnx import GraphProto, NodeProto
 
 from tgc.errors import ModelError, TgcError, UnsupportedError
 from tgc.frontend_onnx.dimensions import Declared, declared, pin
+from tgc.frontend_onnx.fixing import fix_inputs
 from tgc.frontend_onnx.functions import model_functions
 from tgc.frontend_onnx.reading import read_model, require_model
 from tgc.frontend_onnx.registry import Registry, normal_domain, standard_registry
@@ -34,11 +36,13 @@ def import_model(
     *,
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, Shape] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
     registry: Registry | None = None,
 ) -> Graph:
     """The graph of an ONNX model.
 
-    dims: sizes of named dimensions. shapes: whole shapes of inputs. registry: lowerings to use instead of tgc's own.
+    dims: sizes of named dimensions. shapes: whole shapes of inputs. constants: values of inputs, to be compiled in.
+    registry: lowerings to use instead of tgc's own.
     Raises ModelError for a file or model that is not valid, UnsupportedError that lists all that tgc does not do, OptionError
     for pins that do not fit, and for dimensions that are still open. Inputs that have an initializer are constants.
     """
@@ -50,6 +54,7 @@ def import_model(
         model, where, folder, stem = read_model(path), str(path), path.parent, path.stem
     lowerings = standard_registry() if registry is None else registry
     try:
+        model = fix_inputs(model, constants or {})
         return _import(model, where, folder, stem, lowerings, dims or {}, {n: tuple(s) for n, s in (shapes or {}).items()})
     except TgcError as error:
         if where in error.where:

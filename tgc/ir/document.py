@@ -38,11 +38,6 @@ _LATER = """## How later features fit
 
 Nothing here is built yet. It is written down so that what is built leaves room for it.
 
-- **Scan** (LSTM, GRU, Loop, CumSum): a node `scan(body, carried, inputs, length)`. `body` is a Graph whose inputs are the carried
-  tensors and one slice of each scanned input, and whose outputs are the next carried tensors and one slice of each result.
-  The interpreter runs it `length` times. In a Program it is a `repeat` around calls whose arguments move by one slice: the
-  `start` of an Argument becomes base + step * iteration, and carried tensors are two arena storages that change places.
-  A short body with cheap iterations can be lowered into one kernel instead, with the scan as an outer serial loop.
 - **Scatter** (ScatterND, ScatterElements, index_put): a node `scatter(target, coordinates, updates, op)`, the mirror of `gather`,
   with op None (the last update wins), ADD, MUL or MAX. In a kernel it is a Store whose index is a Load. A coordinate
   out of range is dropped. Where the coordinates are views or constants it becomes a concat or a map and never gets here.
@@ -58,11 +53,11 @@ Nothing here is built yet. It is written down so that what is built leaves room 
 
 _NODES = (
     graph.Input, graph.Constant, graph.Map, graph.Reduce, graph.Reshape, graph.Permute, graph.Expand, graph.Slice, graph.Pad,
-    graph.Window, graph.Gather, graph.Concat,
+    graph.Window, graph.Gather, graph.Concat, graph.Bound, graph.Scan, graph.ScanResult,
 )  # fmt: skip
 _EXPRESSIONS = (expr.Lit, expr.Var, expr.Arg, expr.Coordinate, expr.Load, expr.Apply, expr.Ramp, expr.Broadcast)
 _STATEMENTS = (kernel.Block, kernel.For, kernel.If, kernel.Alloc, kernel.Store, kernel.Barrier)
-_PROGRAM = (program.Program, program.Storage, program.Call, program.Argument, program.Tensor)
+_PROGRAM = (program.Program, program.Storage, program.Call, program.Repeat, program.Argument, program.Tensor)
 
 
 def document() -> str:

@@ -16,11 +16,17 @@
     %12: i64[2] = constant [0, 4]
     %13: i64[2] = map() { i64(c0) }
     %14: f32[2] = gather(%1, %13, %12)
+    %15: f32[1] = input "start"
+    %16: f32[1] = bound 0
+    %17: f32[1] = bound 1
+    %18: f32[1] = map(%16, %17) { a0 + a1 }
+    %19: f32[2] = scan(%16, %17, %15, %14, %18, %18) counts=[1, 1, 1] length=2 reverse=0 position=1
     output "windows" = %11
-    output "picked" = %14
+    output "sums" = %19
 
 A node's type is checked; where a reshape, expand, slice, map or gather needs a shape, it is this one. `from` is the node's
-origin. A constant of up to 16 elements is written out, in row-major order. Of a larger one the text has the beginning of its
+origin. The sources of a scan are its states and elements as bound tensors, then what they begin as, what is scanned, the next
+states and the slabs; `counts` are the numbers of states, elements and slabs. A constant of up to 16 elements is written out, in row-major order. Of a larger one the text has the beginning of its
 digest, and `parse_graph` takes its values from a table: `constants_of(graph)`.
 """
 

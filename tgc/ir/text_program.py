@@ -46,5 +46,5 @@ def _call(call: Call) -> str:
 
 
 def _argument(argument: Argument) -> str:
-    moves = "".join(f" + {step} * t{level}" for level, step in enumerate(argument.steps) if step)
-    return f"{argument.storage} + {argument.start}{moves}" if argument.start or moves else argument.storage
+    moves = [f"{step} * t{level}" for level, step in enumerate(argument.steps) if step]
+    return " + ".join([argument.storage, *([str(argument.start)] if argument.start else []), *moves])
