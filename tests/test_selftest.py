@@ -112,7 +112,7 @@ def test_a_missing_kernel_is_caught(target, skipped, tmp_path):
     artifact = compiled(target, None)
     calls = [call for i, call in enumerate(artifact.program.calls) if i != skipped % len(artifact.program.calls)]
     options = EmitOptions(golden=record(artifact.graph, artifact.program))
-    write(tmp_path / "out", emit(replace(artifact.program, calls=tuple(calls)), artifact.target, options))
+    write(tmp_path / "out", emit(replace(artifact.program, steps=tuple(calls)), artifact.target, options))
     assert tgc.load(tmp_path / "out").selftest() is not None
 
 
@@ -169,7 +169,7 @@ def test_a_broken_kernel_is_caught_from_c(tmp_path):
     out = tmp_path / "out"
     artifact = compiled("c", None)
     options = EmitOptions(golden=record(artifact.graph, artifact.program))
-    write(out, emit(replace(artifact.program, calls=artifact.program.calls[:-1]), artifact.target, options))
+    write(out, emit(replace(artifact.program, steps=artifact.program.calls[:-1]), artifact.target, options))
     command = build(out, "c", (*SANITIZE, "-Wno-unused-function"), compiler("gcc", "clang"))
     assert outcome(command, str(out / "net.weights"))[0] == BAD_RESULT
 
