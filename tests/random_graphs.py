@@ -18,7 +18,8 @@ from random_expressions import DTYPES, EXACT, ExpressionMaker, Facts, clamped, r
 from tgc.ir import ops
 from tgc.ir.dtypes import BOOL, F32, I8, I32, I64, U8, DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit, apply, cast
-from tgc.ir.graph import Graph, GraphBuilder, Input, Node, Shape
+from tgc.ir.graph import Graph, Input, Node, Shape
+from tgc.ir.graph_builder import GraphBuilder
 
 Array = npt.NDArray[np.generic]
 

@@ -7,7 +7,8 @@ import numpy as np
 from tgc.ir import ops
 from tgc.ir.dtypes import F32
 from tgc.ir.expr import Arg, Expr, Lit, apply
-from tgc.ir.graph import Graph, GraphBuilder, Node, Shape
+from tgc.ir.graph import Graph, Node, Shape
+from tgc.ir.graph_builder import GraphBuilder
 
 A, B = Arg(0, F32), Arg(1, F32)
 ADDED: Expr = apply(ops.ADD, A, B)

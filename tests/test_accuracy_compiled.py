@@ -11,7 +11,8 @@ from test_accuracy import TABLE
 
 from tgc.backends.llvm import host_target
 from tgc.ir.dtypes import F32, F64, DType
-from tgc.ir.graph import Graph, GraphBuilder
+from tgc.ir.graph import Graph
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.passes import compile_graph
 from tgc.targets import CPU
 

@@ -8,7 +8,8 @@ from tgc.ir import ops
 from tgc.ir.contract import contract
 from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64, INDEX, U8, U32, DType
 from tgc.ir.expr import Arg, Coordinate, Lit, apply, bitcast, cast
-from tgc.ir.graph import Graph, GraphBuilder, Node
+from tgc.ir.graph import Graph, Node
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate, run_graph
 
 

@@ -9,7 +9,8 @@ from tgc.errors import ModelError
 from tgc.ir import ops
 from tgc.ir.dtypes import BF16, BOOL, DTYPES, F16, F32, F64, I32, I64, INDEX, U8, U32, DType
 from tgc.ir.expr import Arg, Broadcast, Buffer, Coordinate, Expr, Lit, Load, Ramp, Var, apply, bitcast, cast, index
-from tgc.ir.graph import Graph, GraphBuilder, Node
+from tgc.ir.graph import Graph, Node
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import run_graph
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor

@@ -15,7 +15,6 @@ from tgc.ir.graph import (
     Expand,
     Gather,
     Graph,
-    GraphBuilder,
     Input,
     Map,
     Node,
@@ -26,6 +25,7 @@ from tgc.ir.graph import (
     Slice,
     Window,
 )
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor
 from tgc.ir.verify import verify_expression, verify_graph, verify_kernel, verify_program

@@ -8,7 +8,8 @@ import pytest
 from tgc.ir import scalar
 from tgc.ir.dtypes import BF16, F16, DType
 from tgc.ir.expr import Arg
-from tgc.ir.graph import Graph, GraphBuilder
+from tgc.ir.graph import Graph
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import run_graph
 from tgc.ir.text import parse_graph, print_graph
 from tgc.ir.verify import verify_graph

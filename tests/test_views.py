@@ -12,7 +12,8 @@ from random_graphs import GraphMaker
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Expr, Lit, Var
-from tgc.ir.graph import Expand, GraphBuilder, Node, Permute, Reshape, Slice, Window
+from tgc.ir.graph import Expand, Node, Permute, Reshape, Slice, Window
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
 from tgc.ir.text_expression import print_expr
 from tgc.ir.views import Vector, dot, flatten, source_index, strides_of, unflatten

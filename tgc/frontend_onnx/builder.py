@@ -17,7 +17,8 @@ from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit
-from tgc.ir.graph import Constant, GraphBuilder, Node, Shape
+from tgc.ir.graph import Constant, Node, Shape
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.ops import Op
 
 Array = npt.NDArray[np.generic]

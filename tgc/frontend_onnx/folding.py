@@ -11,7 +11,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from tgc.ir.graph import Bound, Constant, GraphBuilder, Input, Node, ScanResult, postorder, sources
+from tgc.ir.graph import Bound, Constant, Input, Node, ScanResult, postorder, sources
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
 
 Array = npt.NDArray[np.generic]

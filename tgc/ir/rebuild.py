@@ -8,7 +8,6 @@ from tgc.ir.graph import (
     Constant,
     Expand,
     Gather,
-    GraphBuilder,
     Input,
     Map,
     Node,
@@ -22,6 +21,7 @@ from tgc.ir.graph import (
     Window,
     make_scan,
 )
+from tgc.ir.graph_builder import GraphBuilder
 
 
 def rebuild(builder: GraphBuilder, node: Node, srcs: tuple[Node, ...]) -> Node:

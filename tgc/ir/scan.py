@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tgc.errors import InvalidIrError
-from tgc.ir.graph import GraphBuilder, Node, Scan, postorder, sources
+from tgc.ir.graph import Node, Scan, postorder, sources
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.rebuild import rebuild
 from tgc.ir.verify_graph import verify_scan
 

@@ -13,7 +13,8 @@ from math import prod
 import numpy as np
 
 from tgc.ir.expr import identity
-from tgc.ir.graph import Bound, Constant, Expand, Graph, GraphBuilder, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph import Bound, Constant, Expand, Graph, Input, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
 from tgc.ir.meaning import literal
 from tgc.ir.rebuild import rebuild

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tgc.ir.expr import Lit
-from tgc.ir.graph import Graph, GraphBuilder, Node, Pad, sources
+from tgc.ir.graph import Graph, Node, Pad, sources
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.rebuild import rebuild
 from tgc.passes.fold import rebuilt
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from tgc.ir.dtypes import BF16, F16, F32, DType
 from tgc.ir.expr import Apply, Arg, Expr, Lit, cast
-from tgc.ir.graph import Bound, Constant, Graph, GraphBuilder, Input, Map, Node, Pad, sources
+from tgc.ir.graph import Bound, Constant, Graph, Input, Map, Node, Pad, sources
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.ops import BITCAST, CAST
 from tgc.ir.rebuild import rebuild
 from tgc.ir.rewrite import rewrite
