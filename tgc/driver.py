@@ -45,9 +45,9 @@ def compile(
 ) -> Artifact:
     """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
 
-    dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that prefixes the exported symbols, by
-    default the file's. weights: "file" beside the program, or "embed". selftest: add NAME_selftest, which compares
-    with results that the interpreter gives now. check_passes: compare every pass with the
+    dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that
+    prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". selftest: add
+    NAME_selftest, which compares with results that the interpreter gives now. check_passes: compare every pass with the
     interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of each pass.
     Raises TgcError; then nothing was written.
     """

@@ -26,8 +26,9 @@
 
 A node's type is checked; where a reshape, expand, slice, map or gather needs a shape, it is this one. `from` is the node's
 origin. The sources of a scan are its states and elements as bound tensors, then what they begin as, what is scanned, the next
-states and the slabs; `counts` are the numbers of states, elements and slabs. A constant of up to 16 elements is written out, in row-major order. Of a larger one the text has the beginning of its
-digest, and `parse_graph` takes its values from a table: `constants_of(graph)`.
+states and the slabs; `counts` are the numbers of states, elements and slabs. A constant of up to 16 elements is written out, in
+row-major order. Of a larger one the text has the beginning of its digest, and `parse_graph` takes its values from a table:
+`constants_of(graph)`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tgc.ir.verify import verify_kernel
 from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
-from tgc.passes.partition import identifier
+from tgc.passes.placement import identifier
 from tgc.passes.schedule.apply import Scheduled
 from tgc.passes.schedule.pack import Packing, packed
 
