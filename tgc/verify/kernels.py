@@ -1,6 +1,6 @@
 """Each kernel alone: the compiled one against the interpreter, on the values that the compiled program really hands it.
 
-Every call becomes a program of its own, compiled by the same backend. It runs after those before it, on their results, so a
+Every kernel becomes a program of its own, compiled by the same backend. A launch runs after those before it, on their results, so a
 fault shows at the kernel that has it and is not carried on. What a kernel writes is filled beforehand by a copy, so that
 parts of a buffer that other calls write (a concat, a halo) are compared too.
 
@@ -27,7 +27,7 @@ from tgc.ir.interpret import run_kernel
 from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Storage, Tensor, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
-from tgc.run import load
+from tgc.run import Model, load
 from tgc.verify.compare import Difference, Tolerance, compare
 
 Array = npt.NDArray[np.generic]
@@ -52,22 +52,27 @@ class KernelReport:
 def verify_kernels(
     artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 1_000_000, watch: Watch | None = None
 ) -> list[KernelReport]:
-    """One report for each call of `artifact`, in order, with the model's `inputs`."""
+    """One report for each launch of `artifact`, in order, with the model's `inputs`."""
     program = artifact.program
     memory = _memory(program, inputs)
     reports = []
     calls = list(launches(program.steps))
+    alone: dict[str, Model] = {}
     for number, call in enumerate(calls):
         if watch:
             watch(f"kernel {number + 1} of {len(calls)}, {call.kernel}")
         kernel = program.kernel(call.kernel)
+        if call.kernel not in alone:
+            alone[call.kernel] = _compiled_alone(artifact, kernel)
         windows = _windows(kernel, call, memory)
         sampled, share = sample(kernel, budget)
         expected = {name: data.copy() for name, data in windows.items()}
         if sampled is not None:
             _mark(kernel, expected, share)
             run_kernel(sampled, expected)
-        _run_compiled(artifact, kernel, windows)
+        results = alone[call.kernel].run({name: windows[name] for name in (p.buffer.name for p in kernel.parameters)})
+        for name, value in results.items():
+            windows[name.removesuffix("_after")][:] = value
         worst = None if sampled is None else _worst(kernel, windows, expected, share, tolerance)
         reports.append(KernelReport(number, call.kernel, call.origins, share, worst))
     return reports
@@ -119,15 +124,12 @@ def _worst(
     return max(found, key=lambda d: (not d.passed, d.relative))
 
 
-def _run_compiled(artifact: Artifact, kernel: Kernel, windows: Mapping[str, Array]) -> None:
-    """Compiles `kernel` as a program of its own and runs it on `windows`, in place."""
+def _compiled_alone(artifact: Artifact, kernel: Kernel) -> Model:
+    """`kernel` as a program of its own, compiled and loaded."""
     program = single(kernel, artifact.program.alignment)
     with tempfile.TemporaryDirectory(prefix="tgc-kernel-") as folder:
         files = emit(program, artifact.target, EmitOptions("embed"))
-        alone = Artifact(program.name, artifact.target, files, program, artifact.graph)
-        results = load(alone.write(Path(folder) / program.name)).run({tensor.name: windows[tensor.name] for tensor in program.inputs})
-    for name, value in results.items():
-        windows[name.removesuffix("_after")][:] = value
+        return load(Artifact(program.name, artifact.target, files, program, artifact.graph).write(Path(folder) / program.name))
 
 
 def single(kernel: Kernel, alignment: int) -> Program:
