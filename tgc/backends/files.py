@@ -5,7 +5,6 @@ Every function here is pure: it answers file name -> bytes. Templates only lay o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -44,11 +43,6 @@ def render(template: str, **fields: object) -> bytes:
     return _environment().get_template(template).render(**fields).encode()
 
 
-def weights_sha256(program: Program) -> bytes:
-    """The digest by which a weights file is recognised."""
-    return hashlib.sha256(program.weights.tobytes()).digest()
-
-
 def embeds(program: Program, options: EmitOptions) -> bool:
     """Whether there are weights and they are part of the program."""
     return options.weights == "embed" and program.weights.size > 0
@@ -67,7 +61,7 @@ def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, 
         "literal": c_string(program.name), "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
         "alignment": program.alignment, "weights_bytes": program.weights.size,
         "embedded": embeds(program, options), "separate_weights": separates(program, options),
-        "sha256": ", ".join(f"0x{byte:02x}" for byte in weights_sha256(program)),
+        "sha256": ", ".join(f"0x{byte:02x}" for byte in program.weights_digest),
         "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
     }  # fmt: skip
 
@@ -103,7 +97,7 @@ def finished(program: Program, target: Target, options: EmitOptions, files: Mapp
     complete = dict(files)
     if separates(program, options):
         complete[f"{program.name}.weights"] = program.weights.tobytes()
-    complete["manifest.json"] = manifest(program, target, options, complete, weights_sha256(program))
+    complete["manifest.json"] = manifest(program, target, options, complete)
     return complete
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import tgc
 from tgc.backends.names import tensor_views
 from tgc.backends.options import EmitOptions
+from tgc.ir.fingerprint import fingerprint
 from tgc.ir.program import Program, Tensor, launches
 from tgc.ir.text import print_program
 from tgc.targets import Target
@@ -19,7 +20,7 @@ FORMAT = 1
 """Raised when a reader of older manifests would misread a newer one."""
 
 
-def manifest(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes], weights_sha256: bytes) -> bytes:
+def manifest(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes]) -> bytes:
     """The manifest of an artifact that consists of `files`.
 
     `nodes` maps each ONNX node to the kernels that compute it, in order.
@@ -39,7 +40,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "alignment": program.alignment,
         "weights": {
             "bytes": int(program.weights.size),
-            "sha256": weights_sha256.hex(),
+            "sha256": program.weights_digest.hex(),
             "layout": _layout(program),
             "file": separate if separate in files else None,
         },
@@ -48,15 +49,21 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
             for kernel in program.kernels
         ],
         "nodes": _nodes(program),
-        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
+        "files": {name: _digest(program, name, files[name]) for name in sorted(files)},
     }
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
+def _digest(program: Program, name: str, content: bytes) -> str:
+    """SHA-256 of a file; of the weights, which may be many, it is known."""
+    return program.weights_digest.hex() if name == f"{program.name}.weights" else hashlib.sha256(content).hexdigest()
+
+
 def _layout(program: Program) -> str:
     """A digest of all that the program is but its name and its weights: two programs with the same one can use each other's."""
-    text = print_program(replace(program, name="", weights=program.weights[:0]))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    text = print_program(replace(program, name="", weights=program.weights[:0], kernels=()))
+    kernels = [f"{kernel.name} {fingerprint(kernel)}" for kernel in program.kernels]
+    return hashlib.sha256("\n".join([text, *kernels]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _tensor(tensor: Tensor, identifier: str) -> dict[str, object]:

@@ -53,8 +53,9 @@ class Constant:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of type, shape and bytes, in hexadecimal."""
-        header = f"{self.dtype.name}{list(self.shape)}".encode()
-        return hashlib.sha256(header + self.data.tobytes()).hexdigest()
+        digest = hashlib.sha256(f"{self.dtype.name}{list(self.shape)}".encode())
+        digest.update(self.data.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -82,7 +84,7 @@ class Tensor:
     storage: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A compiled model.
 
@@ -101,18 +103,31 @@ class Program:
     arena_bytes: int
     alignment: int = 64
 
-    @property
+    @cached_property
     def calls(self) -> tuple[Call, ...]:
         """Every call once, in order, with those inside of loops as they are in each iteration."""
         return tuple(calls_of(self.steps))
 
     def storage(self, name: str) -> Storage:
         """The storage called `name`. Raises KeyError."""
-        return {storage.name: storage for storage in self.storages}[name]
+        return self._storages[name]
 
     def kernel(self, name: str) -> Kernel:
         """The kernel called `name`. Raises KeyError."""
-        return {kernel.name: kernel for kernel in self.kernels}[name]
+        return self._kernels[name]
+
+    @cached_property
+    def weights_digest(self) -> bytes:
+        """SHA-256 of the weights, by which a weights file is recognised."""
+        return hashlib.sha256(self.weights.data).digest()
+
+    @cached_property
+    def _storages(self) -> dict[str, Storage]:
+        return {storage.name: storage for storage in self.storages}
+
+    @cached_property
+    def _kernels(self) -> dict[str, Kernel]:
+        return {kernel.name: kernel for kernel in self.kernels}
 
 
 def calls_of(steps: tuple[Step, ...]) -> Iterator[Call]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
 from tgc.ir.text_kernel import print_kernel
 from tgc.ir.text_tokens import quote, write_integers
@@ -11,7 +9,7 @@ from tgc.ir.text_tokens import quote, write_integers
 
 def print_program(program: Program) -> str:
     """The text of `program`; equal programs have equal texts, the values of weights included through their hash."""
-    weights = hashlib.sha256(program.weights.tobytes()).hexdigest()[:16]
+    weights = program.weights_digest.hex()[:16]
     lines = [f"program {program.name}"]
     lines += [_tensor("input", tensor) for tensor in program.inputs]
     lines += [_tensor("output", tensor) for tensor in program.outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -117,7 +118,7 @@ def _program(partition: Partition, kernels: list[tuple[str, Kernel]], steps: tup
     used = {argument.storage for call in calls_of(steps) for argument in call.arguments}
     blocks = [block for block in partition.blocks.values() if block.role != "arena" or block.name in used]
     arena = [block for block in blocks if block.role == "arena"]
-    offsets, arena_bytes = plan_memory([_lifetime(block, steps) for block in arena], ALIGNMENT)
+    offsets, arena_bytes = plan_memory(_lifetimes(arena, steps), ALIGNMENT)
     storages = [_storage(block, offsets.get(block.name, 0)) for block in blocks]
     by_role = {role: [block for block in blocks if block.role == role] for role in ("input", "output")}
     graph = partition.graph
@@ -134,10 +135,17 @@ def _program(partition: Partition, kernels: list[tuple[str, Kernel]], steps: tup
     )
 
 
-def _lifetime(block: Block, steps: tuple[Step, ...]) -> Lifetime:
-    """When `block` is needed: what is used in a loop is needed until the loop ends."""
-    moments = [n for n, step in enumerate(steps) if any(a.storage == block.name for call in calls_of((step,)) for a in call.arguments)]
-    return Lifetime(block.name, max(1, prod(block.shape)) * block.dtype.bytes, moments[0], moments[-1])
+def _lifetimes(blocks: list[Block], steps: tuple[Step, ...]) -> list[Lifetime]:
+    """When each block is needed: what is used in a loop is needed until the loop ends."""
+    moments: dict[str, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        for call in calls_of((step,)):
+            for argument in call.arguments:
+                moments[argument.storage].append(number)
+    return [
+        Lifetime(block.name, max(1, prod(block.shape)) * block.dtype.bytes, moments[block.name][0], moments[block.name][-1])
+        for block in blocks
+    ]
 
 
 def _storage(block: Block, offset: int) -> Storage:

@@ -11,6 +11,7 @@ and which offset. Three ways are tried and the smallest arena is kept:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,9 +25,10 @@ class Lifetime:
     first: int
     last: int
 
-    def overlaps(self, other: Lifetime) -> bool:
-        """Whether there is a launch at which both are needed."""
-        return self.first <= other.last and other.first <= self.last
+    @property
+    def moments(self) -> range:
+        """The launches at which it is needed."""
+        return range(self.first, self.last + 1)
 
 
 def plan_memory(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, int], int]:
@@ -40,14 +42,19 @@ def plan_memory(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[
 
 def _plan(blocks: Sequence[Lifetime], end: int | None) -> tuple[Mapping[str, int], int]:
     """The blocks placed in order, at the lowest offset or, above the bottom, at the highest below `end`; and the arena's bytes."""
-    placed: list[tuple[int, Lifetime]] = []
+    offsets: dict[str, int] = {}
+    bytes_ = 0
+    present: dict[int, list[tuple[int, int]]] = defaultdict(list)  # what is taken at each launch
     for block in blocks:
-        taken = sorted((start, start + other.size) for start, other in placed if other.overlaps(block))
+        taken = sorted({interval for moment in block.moments for interval in present[moment]})
         offset = _lowest(taken, block.size)
         if end is not None and offset > 0:
             offset = _highest(taken, block.size, end) if offset + block.size <= end else offset
-        placed.append((offset, block))
-    return {block.name: start for start, block in placed}, max((start + block.size for start, block in placed), default=0)
+        offsets[block.name] = offset
+        bytes_ = max(bytes_, offset + block.size)
+        for moment in block.moments:
+            present[moment].append((offset, offset + block.size))
+    return offsets, bytes_
 
 
 def _lowest(taken: Sequence[tuple[int, int]], size: int) -> int:
@@ -77,5 +84,8 @@ def aligned(value: int, alignment: int) -> int:
 
 def largest_live_set(lifetimes: Sequence[Lifetime]) -> int:
     """The bytes needed at the launch that needs most: no plan can do with fewer."""
-    moments = sorted({block.first for block in lifetimes})
-    return max((sum(block.size for block in lifetimes if block.first <= moment <= block.last) for moment in moments), default=0)
+    needed: dict[int, int] = defaultdict(int)
+    for block in lifetimes:
+        for moment in block.moments:
+            needed[moment] += block.size
+    return max(needed.values(), default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
@@ -100,10 +102,11 @@ def reduction_index(region: Region, heavy: Reduce) -> Vector:
 
 def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
     """The reshapes and permutes between `body` and `contraction`, the body's first."""
-    stack: list[tuple[Node, tuple[Reshape | Permute, ...]]] = [(body, ())]
+    # breadth first: the contraction is near, and what the region reads leads back to the model's inputs
+    queue: deque[tuple[Node, tuple[Reshape | Permute, ...]]] = deque([(body, ())])
     seen: set[int] = set()
-    while stack:
-        node, path = stack.pop()
+    while queue:
+        node, path = queue.popleft()
         if node is contraction:
             return list(path)
         if id(node) in seen:
@@ -111,9 +114,9 @@ def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
         seen.add(id(node))
         match node:
             case Map():
-                stack.extend((source, path) for source in node.sources)
+                queue.extend((source, path) for source in node.sources)
             case Reshape() | Permute():
-                stack.append((node.source, (*path, node)))
+                queue.append((node.source, (*path, node)))
     raise AssertionError("the region's contraction is not in its body")
 
 

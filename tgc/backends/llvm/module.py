@@ -11,7 +11,7 @@ from math import gcd
 
 import numpy as np
 
-from tgc.backends.files import embeds, weights_sha256
+from tgc.backends.files import embeds
 from tgc.backends.llvm.golden import print_golden
 from tgc.backends.llvm.kernels import print_kernel
 from tgc.backends.llvm.machine import Machine
@@ -208,7 +208,7 @@ def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     if embeds(program, options):
         parts.append(f"@tgc.weights = internal constant [{weights.size} x i8] {_bytes_text(weights)}, align {program.alignment}")
         embedded = "@tgc.weights"
-    digest = _bytes_text(np.frombuffer(weights_sha256(program), np.uint8))
+    digest = _bytes_text(np.frombuffer(program.weights_digest, np.uint8))
     fields = [
         "ptr @tgc.name", "ptr @tgc.inputs", "ptr @tgc.outputs", f"ptr {embedded}", f"i64 {weights.size}", f"i64 {program.arena_bytes}",
         f"ptr @{name}_run_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}",
