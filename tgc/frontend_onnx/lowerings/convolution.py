@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
 from tgc.frontend_onnx.registry import lowers
+from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node
 
 
@@ -64,22 +65,25 @@ def with_bias(b: LoweringBuilder, x: Node, bias: Node | None) -> Node:
     return x if bias is None else b.add(x, b.reshape(bias, (1, x.shape[1], *(1,) * (len(x.shape) - 2))))
 
 
-def convolve(b: LoweringBuilder, x: Node, w: Node, axes: Sequence[Sliding], group: int) -> Node:
-    """Padded x [N, G*I, *spatial] with w [G*O, I, *kernel] -> [N, G*O, *out]; of `axes`, size, stride and dilation count."""
+def convolve(b: LoweringBuilder, x: Node, w: Node, axes: Sequence[Sliding], group: int, dtype: DType | None = None) -> Node:
+    """Padded x [N, G*I, *spatial] with w [G*O, I, *kernel] -> [N, G*O, *out]; of `axes`, size, stride and dilation count.
+
+    Multiplied and summed in `dtype`, by default the type of both.
+    """
     rank = len(axes)
     out_channels, inner = w.shape[:2]
     if inner == 1 and out_channels == group:
         windows = windowed(b, x, axes, 2)
         weights = b.reshape(w, (1, group, *(1,) * rank, *w.shape[2:]))
-        return b.contract(windows, weights, rank)
+        return b.contract(windows, weights, rank, dtype)
     if group == 1:
         windows = _channels_last(b, windowed(b, x, axes, 2), 1)
         weights = b.reshape(_channels_last(b, w, 1), (1, out_channels, *(1,) * rank, *w.shape[2:], inner))
-        return b.contract(b.unsqueeze(windows, (1,)), weights, rank + 1)
+        return b.contract(b.unsqueeze(windows, (1,)), weights, rank + 1, dtype)
     split = b.reshape(x, (x.shape[0], group, inner, *x.shape[2:]))
     windows = b.unsqueeze(_channels_last(b, windowed(b, split, axes, 3), 2), (2,))
     weights = b.reshape(_channels_last(b, w, 1), (1, group, out_channels // group, *(1,) * rank, *w.shape[2:], inner))
-    out = b.contract(windows, weights, rank + 1)
+    out = b.contract(windows, weights, rank + 1, dtype)
     return b.reshape(out, (x.shape[0], out_channels, *out.shape[3:]))
 
 
