@@ -222,8 +222,31 @@ class Concat:
         return (*first[: self.axis], sum(s.shape[self.axis] for s in self.sources), *first[self.axis + 1 :])
 
 
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """`source` with `out[c0[u], c1[u], ..] op= updates[u]` done for every index u of `updates`, in row-major order.
+
+    coordinates: one integer tensor of the updates' shape for each axis; out of range, the nearest element is meant. op: ADD, MUL or
+    MAX with what is there, or None: the update takes its place, so that of several for one element the last wins.
+    """
+
+    source: Node
+    coordinates: tuple[Node, ...]
+    updates: Node
+    op: Op | None = None
+    origin: str = ""
+
+    @cached_property
+    def dtype(self) -> DType:
+        return self.source.dtype
+
+    @cached_property
+    def shape(self) -> Shape:
+        return self.source.shape
+
+
 View = Reshape | Permute | Expand | Slice | Pad | Window
-Node = Input | Constant | Map | Reduce | View | Gather | Concat
+Node = Input | Constant | Map | Reduce | View | Gather | Concat | Scatter
 
 
 def sources(node: Node) -> tuple[Node, ...]:
@@ -235,6 +258,8 @@ def sources(node: Node) -> tuple[Node, ...]:
             return parents
         case Gather(source=source, coordinates=coordinates):
             return (source, *coordinates)
+        case Scatter(source=source, coordinates=coordinates, updates=updates):
+            return (source, *coordinates, updates)
         case Reduce() | Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
             return (node.source,)
 
@@ -387,3 +412,13 @@ class GraphBuilder:
         if len(kept) == 1:
             return kept[0]
         return self._intern(("concat", tuple(map(id, kept)), axis), Concat(kept, axis, self.origin))
+
+    def scatter(self, source: Node, coordinates: tuple[Node, ...], updates: Node, op: Op | None = None) -> Node:
+        if len(coordinates) != len(source.shape) or any(c.shape != updates.shape for c in coordinates):
+            raise ValueError(f"scatter of {updates.shape} into {source.shape} at {[c.shape for c in coordinates]}")
+        if any(not c.dtype.is_integer for c in coordinates) or updates.dtype != source.dtype:
+            raise TypeError(f"scatter of {updates.dtype} into {source.dtype} at {[c.dtype.name for c in coordinates]}")
+        if 0 in updates.shape or 0 in source.shape:
+            return source
+        key = ("scatter", id(source), tuple(map(id, coordinates)), id(updates), None if op is None else op.name)
+        return self._intern(key, Scatter(source, coordinates, updates, op, self.origin))

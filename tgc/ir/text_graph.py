@@ -16,8 +16,10 @@
     %12: i64[2] = constant [0, 4]
     %13: i64[2] = map() { i64(c0) }
     %14: f32[2] = gather(%1, %13, %12)
+    %15: f32[4, 5] = scatter(%1, %13, %12, %14) op=ADD
     output "windows" = %11
     output "picked" = %14
+    output "added" = %15
 
 A node's type is checked; where a reshape, expand, slice, map or gather needs a shape, it is this one. `from` is the node's
 origin. A constant of up to 16 elements is written out, in row-major order. Of a larger one the text has the beginning of its
@@ -45,7 +47,9 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    Scatter,
     Slice,
+    View,
     Window,
     sources,
 )
@@ -97,18 +101,28 @@ def _write_node(node: Node, names: Mapping[Node, str]) -> str:
             return "\n  ".join([f"{call} {{", *lines, write(expr)]) + "\n}"
         case Reduce(op, _, axes):
             return f"{call} op={op} axes={write_integers(axes)}"
-        case Permute(_, order):
-            return f"{call} order={write_integers(order)}"
-        case Slice(_, starts, steps):
-            return f"{call} starts={write_integers(starts)} steps={write_integers(steps)}"
-        case Pad(_, low, high, value):
-            return f"{call} low={write_integers(low)} high={write_integers(high)} value={write_literal(value)}"
-        case Window(_, axis, size, stride, dilation):
-            return f"{call} axis={axis} size={size} stride={stride} dilation={dilation}"
         case Concat(_, axis):
             return f"{call} axis={axis}"
-        case Reshape() | Expand() | Gather():
+        case Scatter(op=how) if how is not None:
+            return f"{call} op={how}"
+        case Gather() | Scatter():
             return call
+        case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
+            return f"{call}{_view_attributes(node)}"
+
+
+def _view_attributes(node: View) -> str:
+    match node:
+        case Permute(_, order):
+            return f" order={write_integers(order)}"
+        case Slice(_, starts, steps):
+            return f" starts={write_integers(starts)} steps={write_integers(steps)}"
+        case Pad(_, low, high, value):
+            return f" low={write_integers(low)} high={write_integers(high)} value={write_literal(value)}"
+        case Window(_, axis, size, stride, dilation):
+            return f" axis={axis} size={size} stride={stride} dilation={dilation}"
+        case Reshape() | Expand():
+            return ""
 
 
 def _write_values(node: Constant) -> str | None:

@@ -6,6 +6,7 @@ A node joins the region that reads it where that repeats no work:
 - a map, where each of its elements is evaluated once, or is so cheap that repeating it costs less than memory;
 - a contraction (a sum of products that uses some operand more than once), where the region's elements are its own, one
   for one: what follows it then is its epilogue;
+- a scatter never: it is a region of its own;
 - any other reduction, where the region reads it by its row: softmax and normalisations become one kernel.
 
 `Concat` and `Pad` are places, not computations: what they hold is written there directly by whoever makes it.
@@ -22,7 +23,24 @@ from math import prod
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Apply, Arg, Expr, Var
-from tgc.ir.graph import Concat, Constant, Expand, Gather, Graph, Input, Map, Node, Pad, Permute, Reduce, Reshape, Slice, Window, sources
+from tgc.ir.graph import (
+    Concat,
+    Constant,
+    Expand,
+    Gather,
+    Graph,
+    Input,
+    Map,
+    Node,
+    Pad,
+    Permute,
+    Reduce,
+    Reshape,
+    Scatter,
+    Slice,
+    Window,
+    sources,
+)  # fmt: skip
 from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.program import Role
@@ -114,7 +132,7 @@ def _output_owners(graph: Graph) -> dict[Node, int]:
     """For each computed node that is an output: the first output that it is. Views, inputs and constants are copied out."""
     owners: dict[Node, int] = {}
     for number, (_, node) in enumerate(graph.outputs):
-        if isinstance(node, (Map, Reduce, Gather, Concat, Pad)):
+        if isinstance(node, (Map, Reduce, Gather, Scatter, Concat, Pad)):
             owners.setdefault(node, number)
     return owners
 
@@ -136,7 +154,7 @@ def _claim(state: _State, order: list[Node], outputs: dict[Node, int]) -> None:
     for parent in reversed(order):
         if isinstance(parent, (Concat, Pad)):
             for source, offset in _pieces(parent):
-                computed = isinstance(source, (Map, Reduce, Gather, Concat, Pad))
+                computed = isinstance(source, (Map, Reduce, Gather, Scatter, Concat, Pad))
                 if computed and source not in state.claims and source not in outputs:
                     state.claims[source] = (parent, offset)
 
@@ -207,9 +225,11 @@ def _visit(state: _State, node: Node, outputs: dict[Node, int], position: dict[N
         _pass_on(state, node, record)
 
 
-def _joins(state: _State, node: Map | Reduce | Gather, records: list[Record]) -> bool:
+def _joins(state: _State, node: Map | Reduce | Gather | Scatter, records: list[Record]) -> bool:
     roots = list(dict.fromkeys(record.root for record in records))
     if len(records) > MOST_RECORDS or any(root.work > MOST_WORK for root in roots) or any(r.depth > MOST_DEPTH for r in records):
+        return False
+    if isinstance(node, Scatter):
         return False
     if isinstance(node, Reduce):
         return len(roots) == 1 and _reduce_joins(node, roots[0], records)
@@ -354,8 +374,11 @@ def _work(node: Map | Gather) -> int:
     return sum(_WEIGHTS.get(expr.op.name, 1) for expr in walk(node.expr) if isinstance(expr, Apply))
 
 
-def _pass_on(state: _State, node: Map | Reduce | Gather, record: Record) -> None:
+def _pass_on(state: _State, node: Map | Reduce | Gather | Scatter, record: Record) -> None:
     root = record.root
+    if isinstance(node, Scatter):
+        _pass_on_scatter(state, node, root)
+        return
     if isinstance(node, Reduce):
         if is_contraction(node):
             root.heavy = node
@@ -375,6 +398,15 @@ def _pass_on(state: _State, node: Map | Reduce | Gather, record: Record) -> None
         unknown = tuple(ix.opaque(Var(f"g{state.fresh}_{axis}"), 0, size - 1) for axis, size in enumerate(node.source.shape))
         state.fresh += 1
         state.records[node.source].append(Record(root, unknown, record.count, record.inside, False, record.depth + 1))
+
+
+def _pass_on_scatter(state: _State, node: Scatter, root: Root) -> None:
+    """The source is read where the result is written; coordinates and updates in a nest of loops of their own."""
+    root.rows = frozenset((Var("none"),))  # no reduction joins: the two nests share no row
+    state.records[node.source].append(Record(root, root.variables, prod(node.shape), False, False))
+    at = tuple(ix.axis(Var(f"u{axis}"), size) for axis, size in enumerate(node.updates.shape))
+    for source in (*node.coordinates, node.updates):
+        state.records[source].append(Record(root, at, prod(node.updates.shape), False, False))
 
 
 def _place_roots(state: _State, outputs: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]) -> None:
