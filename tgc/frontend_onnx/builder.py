@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tgc.errors import ModelError, UnsupportedError
 from tgc.frontend_onnx.folding import fold, inputs_of
+from tgc.frontend_onnx.quantisation import Stored
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import DType
@@ -43,11 +44,13 @@ class LoweringBuilder:
     """Makes nodes for one ONNX node after the other; the importer sets `site` and `values` before each.
 
     graph: the builder underneath, for what has no method here. values: the node of each input, for messages.
+    stored: tensors of numbers that quantised ones stand for, so that products of two can be taken in integers.
     """
 
     graph: GraphBuilder = field(default_factory=GraphBuilder)
     site: Site = field(default_factory=Site)
     values: tuple[Node | None, ...] = ()
+    stored: dict[Node, Stored] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

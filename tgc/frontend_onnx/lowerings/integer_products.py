@@ -16,9 +16,10 @@ import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
-from tgc.frontend_onnx.lowerings.convolution import check, convolve
-from tgc.frontend_onnx.lowerings.quantise import Steps, limits, quantised, steps_of
+from tgc.frontend_onnx.lowerings.contraction import check, convolve
+from tgc.frontend_onnx.lowerings.quantise import limits, quantised, steps_of
 from tgc.frontend_onnx.lowerings.spatial import sliding
+from tgc.frontend_onnx.quantisation import Steps, Stored
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
@@ -145,6 +146,88 @@ def requantised(b: LoweringBuilder, total: Node, scales: Sequence[Node], steps: 
         return ex.cast(scalar.clip(shifted, low, high), steps.dtype)
 
     return b.elementwise(rounded, total, factor, *(() if steps.zero is None else (steps.zero,)))
+
+
+def _exact(left: Stored | None, right: Stored | None, terms: int) -> bool:
+    """Whether a sum of `terms` products of two dequantised tensors can be taken in 32-bit integers: 8 bits each, one scale on the left."""
+    if left is None or right is None or left.steps.scale.dtype != F32 or right.steps.scale.dtype != F32:
+        return False
+    narrow = left.x.dtype in (I8, U8) and right.x.dtype in (I8, U8)
+    return narrow and prod(left.steps.scale.shape) == 1 and terms * 255 * 255 < 1 << 31
+
+
+def quantised_conv(
+    b: LoweringBuilder,
+    x: Node,
+    w: Node,
+    bias: Node | None,
+    *,
+    auto_pad: str,
+    dilations: tuple[int, ...] | None,
+    group: int,
+    kernel_shape: tuple[int, ...] | None,
+    pads: tuple[int, ...] | None,
+    strides: tuple[int, ...] | None,
+) -> Node | None:
+    """Conv of two dequantised tensors as integers, scaled once: more exact than in floats. None where it cannot be done so."""
+    left, right = b.stored.get(x), b.stored.get(w)
+    if left is None or right is None or not _exact(left, right, prod(w.shape[1:])):
+        return None
+    each = right.steps.scale
+    if prod(each.shape[1:]) != 1 or prod(each.shape) not in (1, w.shape[0]):
+        return None
+    if left.steps.zero is not None and fold(left.steps.zero) is None:
+        return None
+    w_zero = right.steps.zero if right.steps.zero is None else b.reshape(right.steps.zero, (prod(right.steps.zero.shape),))
+    total = integer_conv(
+        b, left.x, right.x, left.steps.zero, w_zero,
+        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    channels = (1, w.shape[0], *(1,) * (len(w.shape) - 2))
+    scale = b.mul(left.steps.scale, b.reshape(each, channels if prod(each.shape) > 1 else ()))
+    return _scaled_sum(b, total, scale, bias, channels)
+
+
+def _scaled_sum(b: LoweringBuilder, total: Node, scale: Node, bias: Node | None, channels: tuple[int, ...]) -> Node:
+    """total * scale + bias; a bias that is stored in those very steps is added to the integers."""
+    stored = None if bias is None else b.stored.get(bias)
+    if stored is not None and stored.x.dtype == I32 and _same(stored.steps, scale):
+        return b.mul(b.cast(b.add(total, b.reshape(stored.x, channels)), F32), scale)
+    out = b.mul(b.cast(total, F32), scale)
+    return out if bias is None else b.add(out, b.reshape(bias, channels))
+
+
+def _same(steps: Steps, scale: Node) -> bool:
+    """Whether `steps` are known to be of `scale`, but for rounding, with no zero point."""
+    ours, theirs = fold(steps.scale), fold(scale)
+    if ours is None or theirs is None or not (steps.zero is None or _is_zero(steps.zero)):
+        return False
+    return ours.size in (1, theirs.size) and bool(np.allclose(ours.reshape(-1), theirs.reshape(-1), rtol=1e-6, atol=0))
+
+
+def quantised_matmul(b: LoweringBuilder, x: Node, w: Node, bias: Node | None = None) -> Node | None:
+    """x [.., M, K] times w [K, N], both dequantised, plus a bias [N], as integers, scaled once. None where it cannot be done so."""
+    left, right = b.stored.get(x), b.stored.get(w)
+    if left is None or right is None or len(x.shape) < 2 or len(w.shape) != 2 or not _exact(left, right, w.shape[0]):
+        return None
+    each = right.steps.scale
+    if prod(each.shape) not in (1, w.shape[1]) or (prod(each.shape) > 1 and each.shape[-1] != w.shape[1]):
+        return None
+    if x.shape[-1] != w.shape[0] or (bias is not None and bias.shape not in ((w.shape[1],), (1, w.shape[1]))):
+        return None
+    total = integer_matmul(b, left.x, right.x, left.steps.zero, right.steps.zero)
+    return _scaled_sum(b, total, b.mul(left.steps.scale, each), bias, (w.shape[1],))
+
+
+def transposed(b: LoweringBuilder, x: Node) -> Node:
+    """A matrix transposed, still known as what it is stored as."""
+    out = b.swap(x, 0, 1)
+    stored = b.stored.get(x)
+    if stored is not None:
+        scale, zero = (n if n is None or len(n.shape) < 2 else b.swap(n, 0, 1) for n in (stored.steps.scale, stored.steps.zero))
+        assert scale is not None
+        b.stored[out] = Stored(b.swap(stored.x, 0, 1), Steps(scale, zero, stored.steps.dtype))
+    return out
 
 
 @lowers("QLinearConv", since=10)

@@ -10,9 +10,10 @@ from tgc.frontend_onnx.lowerings.activations import leaky_relu
 from tgc.frontend_onnx.lowerings.integer_products import integer_matmul, requantised
 from tgc.frontend_onnx.lowerings.normalization import softmax, softmax_1
 from tgc.frontend_onnx.lowerings.pooling import average_pool
-from tgc.frontend_onnx.lowerings.quantise import Steps, dequantised, quantised
+from tgc.frontend_onnx.lowerings.quantise import dequantised, quantised
 from tgc.frontend_onnx.lowerings.reductions import mean
 from tgc.frontend_onnx.lowerings.taking import repeated
+from tgc.frontend_onnx.quantisation import Steps
 from tgc.frontend_onnx.registry import Function, lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.lowerings.taking import repeated
+from tgc.frontend_onnx.quantisation import Steps, Stored
 from tgc.frontend_onnx.registry import lowers
 from tgc.frontend_onnx.tensors import require_dtype
 from tgc.ir import expr as ex
@@ -14,15 +14,6 @@ from tgc.ir import scalar
 from tgc.ir.dtypes import BF16, F16, F32, I32, U8, DType
 from tgc.ir.expr import Expr
 from tgc.ir.graph import Node
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """How stored integers stand for numbers. `scale` and `zero` (None: 0) broadcast to the tensor; `dtype` is the stored type."""
-
-    scale: Node
-    zero: Node | None
-    dtype: DType
 
 
 def limits(dtype: DType) -> tuple[int, int]:
@@ -75,7 +66,10 @@ def dequantised(b: LoweringBuilder, x: Node, steps: Steps, dtype: DType | None =
         shifted = scalar.sub(wide, ex.cast(zero[0], wide.dtype)) if zero else wide
         return ex.cast(scalar.mul(ex.cast(shifted, kind), ex.cast(scale, kind)), dtype or scale.dtype)
 
-    return b.elementwise(value, x, steps.scale, *_present(steps.zero))
+    out = b.elementwise(value, x, steps.scale, *_present(steps.zero))
+    if dtype in (None, steps.scale.dtype) and x.dtype.is_integer:
+        b.stored[out] = Stored(x, steps)
+    return out
 
 
 def _present(x: Node | None) -> tuple[Node, ...]:
