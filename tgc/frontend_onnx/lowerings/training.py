@@ -29,6 +29,8 @@ def _outputs(results: Sequence[tuple[Node, ...]]) -> tuple[Node, ...]:
 @lowers("Adagrad", since=1, domain=TRAINING)
 def adagrad(
     b: LoweringBuilder,
+    rate: Node,
+    step: Node,
     *inputs: Node,
     decay_factor: float = 0.0,
     epsilon: float = 9.999999974752427e-07,
@@ -38,10 +40,10 @@ def adagrad(
 
     J. Duchi et al., Adaptive Subgradient Methods, 2011.
     """
-    rate, step = (b.reshape(n, ()) for n in inputs[:2])
+    rate, step = (b.reshape(n, ()) for n in (rate, step))
     slower = b.elementwise(lambda r, t: scalar.div(r, scalar.add(scalar.mul(ex.cast(t, r.dtype), decay_factor), 1)), rate, step)
     results = []
-    for x, gradient, total in _groups(b, inputs[2:], 3):
+    for x, gradient, total in _groups(b, inputs, 3):
         slope = b.elementwise(lambda g, v: scalar.add(g, scalar.mul(v, norm_coefficient)), gradient, x)
         summed = b.elementwise(lambda h, g: scalar.add(h, scalar.mul(g, g)), total, slope)
         moved = b.elementwise(
@@ -54,6 +56,8 @@ def adagrad(
 @lowers("Adam", since=1, domain=TRAINING)
 def adam(
     b: LoweringBuilder,
+    rate: Node,
+    step: Node,
     *inputs: Node,
     alpha: float = 0.8999999761581421,
     beta: float = 0.9990000128746033,
@@ -65,7 +69,7 @@ def adam(
 
     D. Kingma and J. Ba, Adam, 2015.
     """
-    rate, step = (b.reshape(n, ()) for n in inputs[:2])
+    rate, step = (b.reshape(n, ()) for n in (rate, step))
 
     def corrected(r: ex.Expr, t: ex.Expr) -> ex.Expr:
         first, second = (scalar.sub(1, scalar.pow(scalar.lit(base, r), ex.cast(t, r.dtype))) for base in (alpha, beta))
@@ -73,7 +77,7 @@ def adam(
 
     slower = b.elementwise(corrected, rate, step)
     results = []
-    for x, gradient, mean, square in _groups(b, inputs[2:], 4):
+    for x, gradient, mean, square in _groups(b, inputs, 4):
         slope = b.elementwise(lambda g, v: scalar.add(g, scalar.mul(v, norm_coefficient)), gradient, x)
         first = b.elementwise(lambda m, g: scalar.add(scalar.mul(m, alpha), scalar.mul(g, 1 - alpha)), mean, slope)
         second = b.elementwise(lambda m, g: scalar.add(scalar.mul(m, beta), scalar.mul(scalar.mul(g, g), 1 - beta)), square, slope)
@@ -85,13 +89,15 @@ def adam(
 
 
 @lowers("Momentum", since=1, domain=TRAINING)
-def momentum(b: LoweringBuilder, *inputs: Node, alpha: float, beta: float, mode: str, norm_coefficient: float) -> tuple[Node, ...]:
+def momentum(
+    b: LoweringBuilder, rate: Node, step: Node, *inputs: Node, alpha: float, beta: float, mode: str, norm_coefficient: float
+) -> tuple[Node, ...]:
     """Inputs: learning rate, step, then tensors, gradients, momenta; outputs: new tensors and momenta. mode: standard or nesterov."""
     if mode not in ("standard", "nesterov"):
         raise b.invalid(f"mode is {mode!r}")
-    rate, step = (b.reshape(n, ()) for n in inputs[:2])
+    rate, step = (b.reshape(n, ()) for n in (rate, step))
     results = []
-    for x, gradient, past in _groups(b, inputs[2:], 3):
+    for x, gradient, past in _groups(b, inputs, 3):
         slope = b.elementwise(lambda g, v: scalar.add(g, scalar.mul(v, norm_coefficient)), gradient, x)
         share = b.elementwise(lambda t, k=x.dtype: scalar.where(scalar.gt(t, 0), scalar.lit(beta, k), scalar.lit(1, k)), b.cast(step, I64))
         now = b.elementwise(lambda v, g, s: scalar.add(scalar.mul(v, alpha), scalar.mul(g, s)), past, slope, share)
