@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from tgc.ir.dtypes import DType, from_numpy
 from tgc.ir.expr import Expr, Lit
+from tgc.ir.indexed import Gather as Gather
+from tgc.ir.indexed import Scatter as Scatter
 from tgc.ir.ops import Op
 
 Shape = tuple[int, ...]
@@ -188,23 +190,6 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Gather:
-    """`out[i] = source[coordinates[0][i], coordinates[1][i], ...]`: one integer tensor of the output's shape for each source axis.
-
-    A coordinate out of range is clamped to the nearest element, so that no data can make a kernel read elsewhere.
-    """
-
-    source: Node
-    coordinates: tuple[Node, ...]
-    shape: Shape
-    origin: str = ""
-
-    @cached_property
-    def dtype(self) -> DType:
-        return self.source.dtype
-
-
-@dataclass(frozen=True, eq=False)
 class Concat:
     """The sources one after the other along `axis`."""
 
@@ -220,29 +205,6 @@ class Concat:
     def shape(self) -> Shape:
         first = self.sources[0].shape
         return (*first[: self.axis], sum(s.shape[self.axis] for s in self.sources), *first[self.axis + 1 :])
-
-
-@dataclass(frozen=True, eq=False)
-class Scatter:
-    """`source` with `out[c0[u], c1[u], ..] op= updates[u]` done for every index u of `updates`, in row-major order.
-
-    coordinates: one integer tensor of the updates' shape for each axis; out of range, the nearest element is meant. op: ADD, MUL or
-    MAX with what is there, or None: the update takes its place, so that of several for one element the last wins.
-    """
-
-    source: Node
-    coordinates: tuple[Node, ...]
-    updates: Node
-    op: Op | None = None
-    origin: str = ""
-
-    @cached_property
-    def dtype(self) -> DType:
-        return self.source.dtype
-
-    @cached_property
-    def shape(self) -> Shape:
-        return self.source.shape
 
 
 View = Reshape | Permute | Expand | Slice | Pad | Window

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from tgc.ir import index as ix
-from tgc.ir import ops
-from tgc.ir.expr import Apply, Arg, Expr, Var
+from tgc.ir.expr import Apply, Var
 from tgc.ir.graph import (
     Concat,
     Constant,
@@ -46,6 +45,7 @@ from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.program import Role
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
+from tgc.passes.contractions import is_contraction
 
 MOST_RECORDS = 16  # reads of one node from one region, beyond which it is written to memory
 MOST_WORK = 300  # scalar operations an element in one region
@@ -335,37 +335,6 @@ def _plain_variables(at: Vector) -> set[Var] | None:
             return None
         found.add(atom.var)
     return found
-
-
-def is_contraction(node: Reduce) -> bool:
-    """Whether `node` is a sum of products, some operand of which is used more than once."""
-    source = node.source
-    if node.op is not ops.ADD or not isinstance(source, Map) or product_operands(source.expr) is None:
-        return False
-    return any(_repeats(operand) for operand in source.sources)
-
-
-def product_operands(expr: Expr) -> tuple[Expr, Expr] | None:
-    """The two different arguments that `expr` multiplies, casts looked through; None where it is anything else."""
-    plain = _through_casts(expr)
-    if not isinstance(plain, Apply) or plain.op is not ops.MUL:
-        return None
-    a, b = (_through_casts(arg) for arg in plain.args)
-    return (a, b) if isinstance(a, Arg) and isinstance(b, Arg) and a != b else None
-
-
-def _through_casts(expr: Expr) -> Expr:
-    while isinstance(expr, Apply) and expr.op is ops.CAST:
-        expr = expr.args[0]
-    return expr
-
-
-def _repeats(node: Node) -> bool:
-    while isinstance(node, (Reshape, Permute, Expand, Slice, Window)):
-        if isinstance(node, (Expand, Window)):
-            return True
-        node = node.source
-    return False
 
 
 def _work(node: Map | Gather) -> int:
