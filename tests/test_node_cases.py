@@ -29,6 +29,12 @@ EXCLUDED = {
 }
 """Cases, by the start of their names, that tgc refuses although it lowers their operators, with the reason."""
 
+RANDOM = "test_bernoulli"
+"""Cases that draw random numbers, by the start of their names: types and shapes are compared, values cannot be."""
+
+LOOSE = {"test_dft_inverse": 1e-6}
+"""Absolute tolerances of cases whose recorded values are sums in single precision that should be 0, and are not quite."""
+
 
 @cache
 def cases() -> dict[str, Case]:
@@ -83,9 +89,12 @@ def check(case: Case) -> None:
                 got = results[value.name]
                 assert got.dtype == wanted.dtype, value.name
                 assert got.shape == wanted.shape, value.name
+                if case.name.startswith(RANDOM):
+                    continue
                 if wanted.dtype.kind in "fV":
+                    atol = max([case.atol, *(value for name, value in LOOSE.items() if case.name.startswith(name))])
                     rtol = max(case.rtol, 2 * float(ml_dtypes.finfo(wanted.dtype).eps))  # a rounding or two of the stored type
-                    np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=rtol, atol=case.atol)
+                    np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=rtol, atol=atol)
                 else:
                     np.testing.assert_array_equal(got, wanted)
 

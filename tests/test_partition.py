@@ -7,9 +7,10 @@ from tgc.ir.dtypes import F32, I64
 from tgc.ir.expr import Arg, Coordinate, Lit, apply, cast
 from tgc.ir.graph import Constant, Graph, Input, Node, Reduce
 from tgc.ir.partition import Fill, Partition, Region
+from tgc.passes.contractions import is_contraction
 from tgc.passes.fold import fold
 from tgc.passes.merge_pads import merge_pads
-from tgc.passes.partition import is_contraction, partition
+from tgc.passes.partition import partition
 
 
 def split(graph: Graph) -> Partition:

@@ -65,3 +65,12 @@ def test_voice_activity_with_the_branch_compiled_in(target: str, tmp_path: Path)
     feeds = {"input": rng.standard_normal((1, 512)).astype(np.float32) * 0.3, "state": np.zeros((2, 1, 128), np.float32)}
     found = compiled(path, target, tmp_path, feeds, constants={"sr": 16000})
     agrees(found, runtime(path, feeds | {"sr": np.array(16000, np.int64)}))
+
+
+@pytest.mark.parametrize("target", ["cpu", "c", "opencl"])
+def test_speech_enhancement_with_loops_and_scatters(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = MODELS / "gtcrn_simple.onnx"
+    shapes = {"mix": (1, 257, 1, 2), "conv_cache": (2, 1, 16, 16, 33), "tra_cache": (2, 3, 1, 1, 16), "inter_cache": (2, 1, 33, 16)}
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) * 0.3 for name, shape in shapes.items()}
+    agrees(compiled(path, target, tmp_path, feeds), runtime(path, feeds))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tgc.errors import ModelError, UnsupportedError
 from tgc.frontend_onnx.folding import fold, in_loop, inputs_of
+from tgc.frontend_onnx.quantisation import Stored
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import DType
@@ -44,11 +45,13 @@ class LoweringBuilder:
     """Makes nodes for one ONNX node after the other; the importer sets `site` and `values` before each.
 
     graph: the builder underneath, for what has no method here. values: the node of each input, for messages.
+    stored: tensors of numbers that quantised ones stand for, so that products of two can be taken in integers.
     """
 
     graph: GraphBuilder = field(default_factory=GraphBuilder)
     site: Site = field(default_factory=Site)
     values: tuple[Node | None, ...] = ()
+    stored: dict[Node, Stored] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:
@@ -274,15 +277,17 @@ class LoweringBuilder:
         out = self.graph.reduce(op, x, gone)
         return out if keepdims else self.squeeze(out, gone)
 
-    def contract(self, x: Node, y: Node, count: int) -> Node:
+    def contract(self, x: Node, y: Node, count: int, dtype: DType | None = None) -> Node:
         """The sum of x * y, broadcast together, over the last `count` axes, which vanish: the one form of every convolution
-        and matrix product. Both have the same rank."""
-        product = self.mul(x, y)
+        and matrix product. Both have the same rank. Multiplied and summed in `dtype`, by default the type of both."""
+        kind = x.dtype if dtype is None else dtype
+        product = self.elementwise(lambda p, q: scalar.mul(ex.cast(p, kind), ex.cast(q, kind)), x, y)
         rank = len(product.shape)
         return self.reduce(ops.ADD, product, tuple(range(rank - count, rank)), keepdims=False)
 
-    def matmul(self, x: Node, y: Node) -> Node:
-        """numpy.matmul: [.., M, K] x [.., K, N] -> [.., M, N], with batch axes broadcast and vectors as matrices of one row or column."""
+    def matmul(self, x: Node, y: Node, dtype: DType | None = None) -> Node:
+        """numpy.matmul: [.., M, K] x [.., K, N] -> [.., M, N], with batch axes broadcast and vectors as matrices of one row or column.
+        Multiplied and summed in `dtype`, by default the type of both."""
         if not x.shape or not y.shape:
             raise self.invalid("a matrix product with a scalar")
         left = self.unsqueeze(x, (0,)) if len(x.shape) == 1 else x
@@ -293,7 +298,7 @@ class LoweringBuilder:
         columns = self.unsqueeze(self.swap(right, -1, -2), (-3,))
         rank = max(len(rows.shape), len(columns.shape))
         lift = [self.reshape(n, (1,) * (rank - len(n.shape)) + n.shape) for n in (rows, columns)]
-        out = self.contract(lift[0], lift[1], 1)
+        out = self.contract(lift[0], lift[1], 1, dtype)
         dropped = [-2] * (len(x.shape) == 1) + [-1] * (len(y.shape) == 1)
         return self.squeeze(out, dropped)
 

@@ -147,7 +147,11 @@ def _call_lowering(
     if any(node.output[len(results) :]):
         raise b.unsupported(f"output number {len(results) + 1}")
     folder = Folder(b.graph, importer.runtime)
-    return [folder.small(result) for result in results]
+    small = [folder.small(result) for result in results]
+    for before, kept in zip(results, small, strict=True):
+        if before in b.stored:
+            b.stored[kept] = b.stored[before]
+    return small
 
 
 def require_possible(shape: Shape, where: str) -> None:

@@ -38,9 +38,6 @@ _LATER = """## How later features fit
 
 Nothing here is built yet. It is written down so that what is built leaves room for it.
 
-- **Scatter** (ScatterND, ScatterElements, index_put): a node `scatter(target, coordinates, updates, op)`, the mirror of `gather`,
-  with op None (the last update wins), ADD, MUL or MAX. In a kernel it is a Store whose index is a Load. A coordinate
-  out of range is dropped. Where the coordinates are views or constants it becomes a concat or a map and never gets here.
 - **Shapes that depend on data** (NonZero, NonMaxSuppression, Compress): a buffer of the largest size and a length, an i64 tensor of
   rank 0; whoever reads it masks by the length. The graph's shapes stay numbers.
 - **Symbolic dimensions with a bound** (a batch of 1 to 8): the graph is built for the maximum. Strides and memory stay those of the
@@ -53,7 +50,7 @@ Nothing here is built yet. It is written down so that what is built leaves room 
 
 _NODES = (
     graph.Input, graph.Constant, graph.Map, graph.Reduce, graph.Reshape, graph.Permute, graph.Expand, graph.Slice, graph.Pad,
-    graph.Window, graph.Gather, graph.Concat, graph.Bound, graph.Scan, graph.ScanResult,
+    graph.Window, graph.Gather, graph.Concat, graph.Scatter, graph.Bound, graph.Scan, graph.ScanResult,
 )  # fmt: skip
 _EXPRESSIONS = (expr.Lit, expr.Var, expr.Arg, expr.Coordinate, expr.Load, expr.Apply, expr.Ramp, expr.Broadcast)
 _STATEMENTS = (kernel.Block, kernel.For, kernel.If, kernel.Alloc, kernel.Store, kernel.Barrier)

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from tgc.ir.dtypes import DType, from_numpy
 from tgc.ir.expr import Expr, Lit
+from tgc.ir.indexed import Gather as Gather
+from tgc.ir.indexed import Scatter as Scatter
 from tgc.ir.ops import Op
 
 Shape = tuple[int, ...]
@@ -190,23 +192,6 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Gather:
-    """`out[i] = source[coordinates[0][i], coordinates[1][i], ...]`: one integer tensor of the output's shape for each source axis.
-
-    A coordinate out of range is clamped to the nearest element, so that no data can make a kernel read elsewhere.
-    """
-
-    source: Node
-    coordinates: tuple[Node, ...]
-    shape: Shape
-    origin: str = ""
-
-    @cached_property
-    def dtype(self) -> DType:
-        return self.source.dtype
-
-
-@dataclass(frozen=True, eq=False)
 class Concat:
     """The sources one after the other along `axis`."""
 
@@ -304,7 +289,7 @@ class ScanResult:
 
 
 View = Reshape | Permute | Expand | Slice | Pad | Window
-Node = Input | Constant | Map | Reduce | View | Gather | Concat | Bound | ScanResult
+Node = Input | Constant | Map | Reduce | View | Gather | Concat | Scatter | Bound | ScanResult
 
 
 def sources(node: Node) -> tuple[Node, ...]:
@@ -318,6 +303,8 @@ def sources(node: Node) -> tuple[Node, ...]:
             return parents
         case Gather(source=source, coordinates=coordinates):
             return (source, *coordinates)
+        case Scatter(source=source, coordinates=coordinates, updates=updates):
+            return (source, *coordinates, updates)
         case Reduce() | Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
             return (node.source,)
 

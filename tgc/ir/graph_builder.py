@@ -24,6 +24,7 @@ from tgc.ir.graph import (
     Reshape,
     Scan,
     ScanResult,
+    Scatter,
     Shape,
     Slice,
     Window,
@@ -144,6 +145,16 @@ class GraphBuilder:
         if len(kept) == 1:
             return kept[0]
         return self._intern(("concat", tuple(map(id, kept)), axis), Concat(kept, axis, self.origin))
+
+    def scatter(self, source: Node, coordinates: tuple[Node, ...], updates: Node, op: Op | None = None) -> Node:
+        if len(coordinates) != len(source.shape) or any(c.shape != updates.shape for c in coordinates):
+            raise ValueError(f"scatter of {updates.shape} into {source.shape} at {[c.shape for c in coordinates]}")
+        if any(not c.dtype.is_integer for c in coordinates) or updates.dtype != source.dtype:
+            raise TypeError(f"scatter of {updates.dtype} into {source.dtype} at {[c.dtype.name for c in coordinates]}")
+        if 0 in updates.shape or 0 in source.shape:
+            return source
+        key = ("scatter", id(source), tuple(map(id, coordinates)), id(updates), None if op is None else op.name)
+        return self._intern(key, Scatter(source, coordinates, updates, op, self.origin))
 
     def bound(self, dtype: DType, shape: Shape) -> Bound:
         """A new tensor for a scan to bind."""

@@ -34,6 +34,7 @@ from tgc.ir.graph import (
     Reshape,
     Scan,
     ScanResult,
+    Scatter,
     Shape,
     Slice,
     View,
@@ -144,6 +145,8 @@ def _value(node: Node, values: list[Array]) -> Array:
             return _reduce(node, values)
         case Gather(_, _, shape):
             return _gather(values[0], values[1:], shape)
+        case Scatter(op=op):
+            return _scatter(values[0], values[1:-1], values[-1], op)
         case Concat(_, axis):
             return np.concatenate(values, axis=axis)
         case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
@@ -237,6 +240,26 @@ def _pad(value: Array, low: Shape, high: Shape, fill: Lit, shape: Shape) -> Arra
     out = np.full(outer, meaning.literal(fill), dtype=value.dtype)
     out[tuple(slice(a, a + size) for a, size in zip(low, thin.shape, strict=True))] = thin
     return np.broadcast_to(out, shape)
+
+
+def _scatter(source: Array, coordinates: list[Array], updates: Array, op: ops.Op | None) -> Array:
+    where = tuple(np.clip(c, 0, max(size - 1, 0)).astype(np.intp).reshape(-1) for c, size in zip(coordinates, source.shape, strict=True))
+    out = np.array(source, order="C")
+    new = updates.reshape(-1)
+    if not where:
+        where = (np.zeros(new.size, np.intp),)
+        return _scatter(out.reshape(1), list(where), new, op).reshape(())
+    with np.errstate(all="ignore"):
+        match None if op is None else op.name:
+            case None:
+                out[where] = new  # of several for one element, numpy keeps the last
+            case "ADD":
+                np.add.at(out, where, new)
+            case "MUL":
+                np.multiply.at(out, where, new)
+            case _:
+                np.maximum.at(out, where, new)
+    return out
 
 
 def _gather(source: Array, coordinates: list[Array], shape: Shape) -> Array:

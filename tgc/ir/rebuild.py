@@ -16,6 +16,7 @@ from tgc.ir.graph import (
     Reduce,
     Reshape,
     ScanResult,
+    Scatter,
     Slice,
     View,
     Window,
@@ -44,6 +45,8 @@ def rebuild(builder: GraphBuilder, node: Node, srcs: tuple[Node, ...]) -> Node:
             return builder.gather(srcs[0], srcs[1:], shape)
         case Concat(_, axis):
             return builder.concat(srcs, axis)
+        case Scatter(op=how):
+            return builder.scatter(srcs[0], srcs[1:-1], srcs[-1], how)
         case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
             return _rebuild_view(builder, node, srcs[0])
 

@@ -16,13 +16,15 @@
     %12: i64[2] = constant [0, 4]
     %13: i64[2] = map() { i64(c0) }
     %14: f32[2] = gather(%1, %13, %12)
-    %15: f32[1] = input "start"
-    %16: f32[1] = bound 0
-    %17: f32[1] = bound 1
-    %18: f32[1] = map(%16, %17) { a0 + a1 }
-    %19: f32[2] = scan(%16, %17, %15, %14, %18, %18) counts=[1, 1, 1] length=2 reverse=0 position=1
+    %15: f32[4, 5] = scatter(%1, %13, %12, %14) op=ADD
+    %16: f32[1] = input "start"
+    %17: f32[1] = bound 0
+    %18: f32[1] = bound 1
+    %19: f32[1] = map(%17, %18) { a0 + a1 }
+    %20: f32[2] = scan(%17, %18, %16, %14, %19, %19) counts=[1, 1, 1] length=2 reverse=0 position=1
     output "windows" = %11
-    output "sums" = %19
+    output "added" = %15
+    output "sums" = %20
 
 A node's type is checked; where a reshape, expand, slice, map or gather needs a shape, it is this one. `from` is the node's
 origin. The sources of a scan are its states and elements as bound tensors, then what they begin as, what is scanned, the next
@@ -54,7 +56,9 @@ from tgc.ir.graph import (
     Reduce,
     Reshape,
     ScanResult,
+    Scatter,
     Slice,
+    View,
     Window,
     sources,
 )
@@ -104,18 +108,28 @@ def _write_node(node: Node, names: Mapping[Node, str]) -> str:
             return "\n  ".join([f"{call} {{", *lines, write(expr)]) + "\n}"
         case Reduce(op, _, axes):
             return f"{call} op={op} axes={write_integers(axes)}"
-        case Permute(_, order):
-            return f"{call} order={write_integers(order)}"
-        case Slice(_, starts, steps):
-            return f"{call} starts={write_integers(starts)} steps={write_integers(steps)}"
-        case Pad(_, low, high, value):
-            return f"{call} low={write_integers(low)} high={write_integers(high)} value={write_literal(value)}"
-        case Window(_, axis, size, stride, dilation):
-            return f"{call} axis={axis} size={size} stride={stride} dilation={dilation}"
         case Concat(_, axis):
             return f"{call} axis={axis}"
-        case Reshape() | Expand() | Gather():
+        case Scatter(op=how) if how is not None:
+            return f"{call} op={how}"
+        case Gather() | Scatter():
             return call
+        case Reshape() | Permute() | Expand() | Slice() | Pad() | Window():
+            return f"{call}{_view_attributes(node)}"
+
+
+def _view_attributes(node: View) -> str:
+    match node:
+        case Permute(_, order):
+            return f" order={write_integers(order)}"
+        case Slice(_, starts, steps):
+            return f" starts={write_integers(starts)} steps={write_integers(steps)}"
+        case Pad(_, low, high, value):
+            return f" low={write_integers(low)} high={write_integers(high)} value={write_literal(value)}"
+        case Window(_, axis, size, stride, dilation):
+            return f" axis={axis} size={size} stride={stride} dilation={dilation}"
+        case Reshape() | Expand():
+            return ""
 
 
 def _write_leaf(node: Input | Constant | Bound) -> str:

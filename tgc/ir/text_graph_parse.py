@@ -27,6 +27,7 @@ from tgc.ir.graph import (
     Reduce,
     Reshape,
     ScanResult,
+    Scatter,
     Shape,
     Slice,
     Window,
@@ -200,6 +201,10 @@ def _make(kind: str, srcs: tuple[Node, ...], given: dict[str, Attribute], shape:
             return Concat(srcs, axis, origin)
         case "gather", (source, *coordinates), {**rest} if not rest:
             return Gather(source, tuple(coordinates), shape, origin)
+        case "scatter", (source, *coordinates, updates), {**rest} if not rest:
+            return Scatter(source, tuple(coordinates), updates, None, origin)
+        case "scatter", (source, *coordinates, updates), {"op": str(op), **rest} if not rest and op in ops.BY_NAME:
+            return Scatter(source, tuple(coordinates), updates, ops.BY_NAME[op], origin)
         case "reduce", (source,), {"op": str(op), "axes": tuple(axes), **rest} if not rest and op in ops.BY_NAME:
             return Reduce(ops.BY_NAME[op], source, axes, origin)
         case "scan", _, _:

@@ -24,6 +24,7 @@ from tgc.ir.graph import (
     Reshape,
     Scan,
     ScanResult,
+    Scatter,
     Slice,
     View,
     Window,
@@ -46,6 +47,7 @@ def verify_graph(graph: Graph) -> None:
       1; every index of a Slice is in range and no step is 0; Pad's widths are not negative and its value has the type of the
       tensor; a Window has at least one position, and size, stride and dilation of at least 1;
     - Gather: one integer tensor of the result's shape for each axis; a source without elements gives none;
+    - Scatter: one integer tensor of the updates' shape for each axis; updates of the source's type; ADD, MUL, MAX or none, as in Reduce;
     - Concat: at least one source; the axis exists; all have the same type and agree in every other extent;
     - a scan has a length of at least 1, states and slabs of rank at least 1; a state has one type and shape as it is bound, as it
       begins and as it follows; a scanned tensor has `length` slabs of its element's type and shape;
@@ -111,6 +113,8 @@ def verify_node(node: Node) -> None:
             require(len(coordinates) == len(source.shape), f"{len(coordinates)} coordinates for shape {source.shape}")
             require(all(c.shape == shape and c.dtype.is_integer for c in coordinates), "a coordinate of another shape, or not an integer")
             require(0 in shape or 0 not in source.shape, "elements out of a source that has none")
+        case Scatter():
+            _verify_scatter(node)
         case Concat(_, axis):
             _verify_concat(node, axis)
         case Bound(number):
@@ -154,6 +158,16 @@ def _verify_map(node: Map) -> None:
                 raise InvalidIrError(f"{type(leaf).__name__} in a map")
             case _:
                 pass
+
+
+def _verify_scatter(node: Scatter) -> None:
+    source, updates = node.source, node.updates
+    require(len(node.coordinates) == len(source.shape), f"{len(node.coordinates)} coordinates for shape {source.shape}")
+    fits = all(c.shape == updates.shape and c.dtype.is_integer for c in node.coordinates)
+    require(fits, "a coordinate of another shape than the updates, or not an integer")
+    require(updates.dtype == source.dtype, f"updates of {updates.dtype} in {source.dtype}")
+    require(node.op is None or (node.op in ops.REDUCE_OPS and takes(node.op, node.dtype)), f"{node.op} on {node.dtype}")
+    require(0 in updates.shape or 0 not in source.shape, "updates of a tensor without elements")
 
 
 def _verify_concat(node: Concat, axis: int) -> None:

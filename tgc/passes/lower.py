@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
@@ -25,6 +26,7 @@ from tgc.ir.graph import (
     Permute,
     Reduce,
     Reshape,
+    Scatter,
     Shape,
     Slice,
     Window,
@@ -65,16 +67,38 @@ class _Lowering:
         self.origins: dict[str, None] = {}
 
     def run(self) -> Lowered:
+        if isinstance(self.region.body, Scatter) and self._computed():
+            return self._scatter(self.region.body)
         at, loops = self._iteration_space()
         offset = self._offset(self.region.place, at)
-        scope = _Scope(None, None)
-        for var, extent in _loop_order(loops, offset, self._row_variables(at)):
-            scope = _Scope((var, extent), scope)
+        scope = _scope_of(_loop_order(loops, offset, self._row_variables(at)))
         out = self._parameter(self.region.place, self.region.body.dtype, ("", "out"), self.region.body.shape)
-        computed = self.partition.places.get(self.region.body) in (None, self.region.place)
-        value = self._value(self.region.body, at, scope, root=computed)
+        value = self._value(self.region.body, at, scope, root=self._computed())
         scope.statements.append(Store(out, ix.to_expr(offset), value))
         return self._finish(_close(scope))
+
+    def _computed(self) -> bool:
+        """Whether the region computes its body; else it copies it from where another region has put it."""
+        return self.partition.places.get(self.region.body) in (None, self.region.place)
+
+    def _scatter(self, node: Scatter) -> Lowered:
+        """Two nests: the source into the result's place, then the updates in order, each stored at an index that is data."""
+        place = self.region.place
+        at, loops = self._iteration_space()
+        offset = self._offset(place, at)
+        copying = _scope_of(_loop_order(loops, offset, frozenset()))
+        out = self._parameter(place, node.dtype, ("", "out"), node.shape)
+        if node.origin:
+            self.origins.setdefault(node.origin)
+        copying.statements.append(Store(out, ix.to_expr(offset), self._value(node.source, at, copying)))
+        sizes = node.updates.shape
+        each = tuple(self._axis(f"u{axis}", size) for axis, size in enumerate(sizes))
+        updating = _scope_of([(Var(f"u{axis}"), size) for axis, size in enumerate(sizes) if size != 1])
+        where = ix.to_expr(self._offset(place, self._places(node.coordinates, node.shape, each, updating)))
+        value = self._value(node.updates, each, updating)
+        new = value if node.op is None else ex.apply(node.op, Load(out, where), value)
+        updating.statements.append(Store(out, where, new))
+        return self._finish(block(_close(copying), _close(updating)), "write" if node.op is None else "readwrite")
 
     def _iteration_space(self) -> tuple[Vector, list[tuple[Var, int]]]:
         """The body's index in terms of the loops, and the loops."""
@@ -165,8 +189,12 @@ class _Lowering:
         return substitute(node.expr, replacements)
 
     def _gather(self, node: Gather, at: Vector, scope: _Scope) -> Expr:
+        return self._value(node.source, self._places(node.coordinates, node.source.shape, at, scope), scope)
+
+    def _places(self, coordinates: tuple[Node, ...], shape: Shape, at: Vector, scope: _Scope) -> Vector:
+        """The index, inside of `shape`, that the elements of `coordinates` at `at` say."""
         inner: list[Index] = []
-        for coordinate, extent in zip(node.coordinates, node.source.shape, strict=True):
+        for coordinate, extent in zip(coordinates, shape, strict=True):
             value = self._value(coordinate, at, scope)
             plain = _plain_index(value, self.extents)
             wanted = ix.from_expr(plain or ex.cast(value, INDEX), self.extents)
@@ -175,7 +203,7 @@ class _Lowering:
                 inner.append(ix.opaque(ix.to_expr(wanted), low, high) if ix.bounds(wanted) != (low, high) else wanted)
             else:
                 inner.append(ix.clamp(plain or value, extent))
-        return self._value(node.source, tuple(inner), scope)
+        return tuple(inner)
 
     def _reduce(self, node: Reduce, at: Vector, scope: _Scope) -> Expr:
         number = self.reductions
@@ -199,12 +227,12 @@ class _Lowering:
             home.statements.append(_close(inner, home))
         return Load(total, zero)
 
-    def _finish(self, body: Statement) -> Lowered:
+    def _finish(self, body: Statement, access: Literal["write", "readwrite"] = "write") -> Lowered:
         parameters: list[Parameter] = []
         names: dict[str, Buffer] = {}
         for buffer, _, layout, _shape in self.parameters.values():
             names[buffer.name] = Buffer(buffer.name, buffer.dtype, max(1, self.sizes.get(buffer.name, 1)))
-            parameters.append(Parameter(names[buffer.name], "write" if buffer.name == "out" else "read", layout))
+            parameters.append(Parameter(names[buffer.name], access if buffer.name == "out" else "read", layout))
         kernel = Kernel("kernel", tuple(parameters), _rebind(body, names), tuple(self.origins))
         return Lowered(kernel, tuple(binding for _, binding, _, _ in self.parameters.values()))
 
@@ -224,6 +252,14 @@ def _constant_bounds(node: Node) -> tuple[int, int] | None:
     while isinstance(node, (Reshape, Permute, Expand, Slice, Window)):
         node = node.source
     return (int(node.data.min()), int(node.data.max())) if isinstance(node, Constant) and node.data.size else None
+
+
+def _scope_of(loops: list[tuple[Var, int]]) -> _Scope:
+    """The inside of `loops`, nested in each other."""
+    scope = _Scope(None, None)
+    for var, extent in loops:
+        scope = _Scope((var, extent), scope)
+    return scope
 
 
 def _home(scope: _Scope, used: frozenset[Var]) -> _Scope:

@@ -6,6 +6,7 @@ A node joins the region that reads it where that repeats no work:
 - a map, where each of its elements is evaluated once, or is so cheap that repeating it costs less than memory;
 - a contraction (a sum of products that uses some operand more than once), where the region's elements are its own, one
   for one: what follows it then is its epilogue;
+- a scatter never: it is a region of its own;
 - any other reduction, where the region reads it by its row: softmax and normalisations become one kernel.
 
 `Concat` and `Pad` are places, not computations: what they hold is written there directly by whoever makes it.
@@ -19,8 +20,7 @@ from dataclasses import replace
 from math import prod
 
 from tgc.ir import index as ix
-from tgc.ir import ops
-from tgc.ir.expr import Apply, Arg, Expr, Var
+from tgc.ir.expr import Apply, Var
 from tgc.ir.graph import (
     Bound,
     Concat,
@@ -36,6 +36,7 @@ from tgc.ir.graph import (
     Reduce,
     Reshape,
     ScanResult,
+    Scatter,
     Slice,
     Window,
     sources,
@@ -44,6 +45,7 @@ from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Fill, Loop, Partition, Place, Region, Step
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
+from tgc.passes.contractions import is_contraction
 from tgc.passes.loops import find_loops
 from tgc.passes.placement import Record, Root, State, new_root, output_owners, place, place_elements, place_roots
 
@@ -98,9 +100,11 @@ def _visit(state: State, node: Node, outputs: dict[Node, int], position: dict[No
         _pass_on(state, node, record)
 
 
-def _joins(state: State, node: Map | Reduce | Gather, records: list[Record]) -> bool:
+def _joins(state: State, node: Map | Reduce | Gather | Scatter, records: list[Record]) -> bool:
     roots = list(dict.fromkeys(record.root for record in records))
     if len(records) > MOST_RECORDS or any(root.work > MOST_WORK for root in roots) or any(r.depth > MOST_DEPTH for r in records):
+        return False
+    if isinstance(node, Scatter):
         return False
     if any(root.loops != state.loops.around[node] for root in roots):
         return isinstance(node, Map) and not node.sources
@@ -210,45 +214,17 @@ def _plain_variables(at: Vector) -> set[Var] | None:
     return found
 
 
-def is_contraction(node: Reduce) -> bool:
-    """Whether `node` is a sum of products, some operand of which is used more than once."""
-    source = node.source
-    if node.op is not ops.ADD or not isinstance(source, Map) or product_operands(source.expr) is None:
-        return False
-    return any(_repeats(operand) for operand in source.sources)
-
-
-def product_operands(expr: Expr) -> tuple[Expr, Expr] | None:
-    """The two different arguments that `expr` multiplies, casts looked through; None where it is anything else."""
-    plain = _through_casts(expr)
-    if not isinstance(plain, Apply) or plain.op is not ops.MUL:
-        return None
-    a, b = (_through_casts(arg) for arg in plain.args)
-    return (a, b) if isinstance(a, Arg) and isinstance(b, Arg) and a != b else None
-
-
-def _through_casts(expr: Expr) -> Expr:
-    while isinstance(expr, Apply) and expr.op is ops.CAST:
-        expr = expr.args[0]
-    return expr
-
-
-def _repeats(node: Node) -> bool:
-    while isinstance(node, (Reshape, Permute, Expand, Slice, Window)):
-        if isinstance(node, (Expand, Window)):
-            return True
-        node = node.source
-    return False
-
-
 def _work(node: Map | Gather) -> int:
     if isinstance(node, Gather):
         return CHEAP + 1
     return sum(_WEIGHTS.get(expr.op.name, 1) for expr in walk(node.expr) if isinstance(expr, Apply))
 
 
-def _pass_on(state: State, node: Map | Reduce | Gather, record: Record) -> None:
+def _pass_on(state: State, node: Map | Reduce | Gather | Scatter, record: Record) -> None:
     root = record.root
+    if isinstance(node, Scatter):
+        _pass_on_scatter(state, node, root)
+        return
     if isinstance(node, Reduce):
         if is_contraction(node):
             root.heavy = node
@@ -268,6 +244,15 @@ def _pass_on(state: State, node: Map | Reduce | Gather, record: Record) -> None:
         unknown = tuple(ix.opaque(Var(f"g{state.fresh}_{axis}"), 0, size - 1) for axis, size in enumerate(node.source.shape))
         state.fresh += 1
         state.records[node.source].append(Record(root, unknown, record.count, record.inside, False, record.depth + 1))
+
+
+def _pass_on_scatter(state: State, node: Scatter, root: Root) -> None:
+    """The source is read where the result is written; coordinates and updates in a nest of loops of their own."""
+    root.rows = frozenset((Var("none"),))  # no reduction joins: the two nests share no row
+    state.records[node.source].append(Record(root, root.variables, prod(node.shape), False, False))
+    at = tuple(ix.axis(Var(f"u{axis}"), size) for axis, size in enumerate(node.updates.shape))
+    for source in (*node.coordinates, node.updates):
+        state.records[source].append(Record(root, at, prod(node.updates.shape), False, False))
 
 
 def _steps(state: State, order: list[Node], places: dict[Node, Place], position: dict[Node, int]) -> tuple[Step, ...]:

@@ -14,7 +14,7 @@ from math import prod
 
 from tgc.ir import index as ix
 from tgc.ir.expr import Var
-from tgc.ir.graph import Bound, Concat, Gather, Graph, Map, Node, Pad, Reduce, Scan, ScanResult
+from tgc.ir.graph import Bound, Concat, Gather, Graph, Map, Node, Pad, Reduce, Scan, ScanResult, Scatter
 from tgc.ir.partition import Block, Loop, Place
 from tgc.ir.program import Role
 from tgc.ir.views import Vector
@@ -95,7 +95,7 @@ def output_owners(graph: Graph) -> dict[Node, int]:
     """For each computed node that is an output: the first output that it is. Views, inputs and constants are copied out."""
     owners: dict[Node, int] = {}
     for number, (_, node) in enumerate(graph.outputs):
-        if isinstance(node, (Map, Reduce, Gather, Concat, Pad)):
+        if isinstance(node, (Map, Reduce, Gather, Scatter, Concat, Pad)):
             owners.setdefault(node, number)
     return owners
 
@@ -117,7 +117,7 @@ def _claim(state: State, order: list[Node], outputs: dict[Node, int]) -> None:
     for parent in reversed(order):
         if isinstance(parent, (Concat, Pad)):
             for source, offset in _pieces(parent):
-                computed = isinstance(source, (Map, Reduce, Gather, Concat, Pad))
+                computed = isinstance(source, (Map, Reduce, Gather, Scatter, Concat, Pad))
                 together = state.loops.around[source] == state.loops.around[parent]
                 if computed and together and source not in state.claims and source not in outputs:
                     state.claims[source] = (parent, offset)
@@ -166,7 +166,7 @@ def _place_scan(
         if kept.back is not None:
             _copy(state, following, kept.back, number, inside)
     for whole in scan.scanned:
-        if isinstance(whole, (Map, Reduce, Gather)):
+        if isinstance(whole, (Map, Reduce, Gather, Scatter)):
             state.kept[whole] = None
         elif whole not in places and not isinstance(whole, (Concat, Pad, Bound, ScanResult)):
             made = Block(f"x{number}_{position[whole]}", whole.dtype, whole.shape, "arena", tuple(range(len(whole.shape))))
@@ -200,7 +200,7 @@ def _place_results(
 
 def _write(state: State, node: Node, place: Place, number: int, inside: tuple[Loop, ...]) -> None:
     """Sees to it that every iteration leaves `node` in `place`: it is computed there, or copied where it has another home."""
-    computed = isinstance(node, (Map, Reduce, Gather, Concat, Pad)) and state.loops.around[node] == inside
+    computed = isinstance(node, (Map, Reduce, Gather, Scatter, Concat, Pad)) and state.loops.around[node] == inside
     if computed and node not in state.claims and node not in state.assigned:
         state.assigned[node] = place
     else:

@@ -8,7 +8,7 @@ from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Coordinate, Expr, Var
-from tgc.ir.graph import Constant, Expand, Gather, Input, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window, sources
+from tgc.ir.graph import Constant, Expand, Gather, Input, Map, Node, Permute, Reduce, Reshape, Scatter, Shape, Slice, Window, sources
 from tgc.ir.index import Index
 from tgc.ir.partition import Partition, Region
 from tgc.ir.rewrite import walk
@@ -153,6 +153,10 @@ def reads(region: Region, partition: Partition, at: Vector) -> list[tuple[Node, 
             case Gather():
                 stack.extend((coordinate, index) for coordinate in node.coordinates)
                 stack.append((node.source, _gathered_index(node, index, partition)))
+            case Scatter():
+                each = tuple(ix.axis(Var(f"u{axis}"), size) for axis, size in enumerate(node.updates.shape))
+                stack.append((node.source, index))
+                stack.extend((source, each) for source in (*node.coordinates, node.updates))
             case _:
                 stack.extend((source, index) for source in sources(node))
     return list(found)

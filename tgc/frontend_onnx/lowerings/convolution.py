@@ -1,14 +1,5 @@
 """Convolution: a contraction over padded, windowed input. Nothing below the front end knows that it was one.
 
-The iteration space always has the same order of axes, which is all that the scheduler goes by:
-
-    plain      [N, O,    *out | *kernel, I]   source [N, 1, *out, *kernel, I]     weights [1, O, 1.., *kernel, I]
-    grouped    [N, G, O, *out | *kernel, I]   source [N, G, 1, *out, *kernel, I]  weights [1, G, O, 1.., *kernel, I]
-    depthwise  [N, C,    *out | *kernel]      source [N, C, *out, *kernel]        weights [1, C, 1.., *kernel]
-
-with the reduced axes after the bar; G groups of I input and O output channels; depthwise is I = O = 1, its group axis the
-channel. Source and weights are views: pad, window, reshape, permute.
-
 A transposed convolution is an ordinary one too. Output element p = q * stride + r takes part in taps k = r + stride * t
 only, so each phase r is a convolution of stride 1 with every stride-th weight, reversed. The phases are more output channels;
 putting them in their places is a permutation (W. Shi et al., Is the deconvolution layer the same as a convolutional
@@ -21,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.lowerings.contraction import check, convolve, with_bias
+from tgc.frontend_onnx.lowerings.integer_products import quantised_conv
 from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.graph import Node
@@ -41,57 +34,18 @@ def conv(
     strides: tuple[int, ...] | None = None,
 ) -> Node:
     """X [N, G*I, *spatial], W [G*O, I, *kernel], B [G*O] -> [N, G*O, *out]."""
+    exact = quantised_conv(
+        b, x, w, bias,
+        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    if exact is not None:
+        return exact
     check(b, x, w, kernel_shape, group, w.shape[1] * group)
     if w.shape[0] % group:
         raise b.invalid(f"{w.shape[0]} output channels in {group} groups")
     axes = sliding(x.shape[2:], w.shape[2:], auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations)
     padded = b.pad(x, (0, 0, *(a.low for a in axes)), (0, 0, *(a.high for a in axes)))
     return with_bias(b, convolve(b, padded, w, axes, group), bias)
-
-
-def check(b: LoweringBuilder, x: Node, w: Node, kernel_shape: tuple[int, ...] | None, group: int, channels: int) -> None:
-    """Raises ModelError where the operands do not fit together."""
-    if len(x.shape) < 3 or len(x.shape) != len(w.shape):
-        raise b.invalid(f"input of shape {list(x.shape)} with weights of shape {list(w.shape)}")
-    if kernel_shape is not None and tuple(kernel_shape) != w.shape[2:]:
-        raise b.invalid(f"kernel_shape {list(kernel_shape)} with weights of shape {list(w.shape)}")
-    if group < 1 or x.shape[1] != channels or channels % group:
-        raise b.invalid(f"{x.shape[1]} input channels in {group} groups with weights of shape {list(w.shape)}")
-
-
-def with_bias(b: LoweringBuilder, x: Node, bias: Node | None) -> Node:
-    """`x` [N, C, *spatial] plus `bias` [C]."""
-    return x if bias is None else b.add(x, b.reshape(bias, (1, x.shape[1], *(1,) * (len(x.shape) - 2))))
-
-
-def convolve(b: LoweringBuilder, x: Node, w: Node, axes: Sequence[Sliding], group: int) -> Node:
-    """Padded x [N, G*I, *spatial] with w [G*O, I, *kernel] -> [N, G*O, *out]; of `axes`, size, stride and dilation count."""
-    rank = len(axes)
-    out_channels, inner = w.shape[:2]
-    if inner == 1 and out_channels == group:
-        windows = windowed(b, x, axes, 2)
-        weights = b.reshape(w, (1, group, *(1,) * rank, *w.shape[2:]))
-        return b.contract(windows, weights, rank)
-    if group == 1:
-        windows = _channels_last(b, windowed(b, x, axes, 2), 1)
-        weights = b.reshape(_channels_last(b, w, 1), (1, out_channels, *(1,) * rank, *w.shape[2:], inner))
-        return b.contract(b.unsqueeze(windows, (1,)), weights, rank + 1)
-    split = b.reshape(x, (x.shape[0], group, inner, *x.shape[2:]))
-    windows = b.unsqueeze(_channels_last(b, windowed(b, split, axes, 3), 2), (2,))
-    weights = b.reshape(_channels_last(b, w, 1), (1, group, out_channels // group, *(1,) * rank, *w.shape[2:], inner))
-    out = b.contract(windows, weights, rank + 1)
-    return b.reshape(out, (x.shape[0], out_channels, *out.shape[3:]))
-
-
-def windowed(b: LoweringBuilder, x: Node, axes: Sequence[Sliding], first: int) -> Node:
-    """Windows along the axes from `first` on: [.., *spatial] -> [.., *out, *kernel]."""
-    for number, axis in enumerate(axes):
-        x = b.window(x, first + number, axis.size, axis.stride, axis.dilation)
-    return x
-
-
-def _channels_last(b: LoweringBuilder, x: Node, axis: int) -> Node:
-    return b.permute(x, [d for d in range(len(x.shape)) if d != axis] + [axis])
 
 
 @dataclass(frozen=True, slots=True)

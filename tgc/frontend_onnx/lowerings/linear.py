@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.lowerings.integer_products import quantised_matmul, transposed
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
 from tgc.ir.graph import Node
@@ -14,6 +15,9 @@ from tgc.ir.graph import Node
 @lowers("MatMul", since=(1, 9, 13))
 def mat_mul(b: LoweringBuilder, x: Node, y: Node) -> Node:
     """numpy.matmul. Where only `x` has batch axes, they and its rows are one axis, so that there is one large product."""
+    exact = quantised_matmul(b, x, y)
+    if exact is not None:
+        return exact
     if len(x.shape) > 2 and len(y.shape) == 2 and x.shape[-1] == y.shape[0]:
         flat = b.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
         return b.reshape(b.matmul(flat, y), (*x.shape[:-1], y.shape[1]))
@@ -24,8 +28,11 @@ def _gemm(b: LoweringBuilder, x: Node, y: Node, c: Node | None, alpha: float, be
     """alpha * x' y' + beta * c with x' [M, K], y' [K, N] and c that broadcasts to [M, N]. Integers scale by whole numbers only."""
     if len(x.shape) != 2 or len(y.shape) != 2:
         raise b.invalid(f"matrices of shape {list(x.shape)} and {list(y.shape)}")
-    left = b.swap(x, 0, 1) if trans_a else x
-    right = b.swap(y, 0, 1) if trans_b else y
+    left = transposed(b, x) if trans_a else x
+    right = transposed(b, y) if trans_b else y
+    exact = quantised_matmul(b, left, right, c) if alpha == 1 and beta == 1 else None
+    if exact is not None:
+        return exact
     product = _scaled(b, b.matmul(left, right), alpha)
     if c is None:
         return product

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.lowerings.convolution import windowed
+from tgc.frontend_onnx.lowerings.contraction import windowed
 from tgc.frontend_onnx.lowerings.precision import in_single
 from tgc.frontend_onnx.lowerings.reductions import lp_norm, mean
 from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding

@@ -40,7 +40,7 @@ def take(b: LoweringBuilder, x: Node, axis: int, places: Sequence[int], most_run
     k = repeats(places)
     if k > 1:
         once = take(b, x, axis, places[::k], most_runs)
-        return _repeated(b, once, axis, k)
+        return repeated(b, once, axis, k)
     parts = runs(places)
     if places and len(parts) <= most_runs:
         return b.concat([_run(b, x, axis, part) for part in parts], axis)
@@ -59,7 +59,7 @@ def _run(b: LoweringBuilder, x: Node, axis: int, run: Run) -> Node:
     return b.narrow(x, axis, first, count, step)
 
 
-def _repeated(b: LoweringBuilder, x: Node, axis: int, k: int) -> Node:
+def repeated(b: LoweringBuilder, x: Node, axis: int, k: int) -> Node:
     """Each element `k` times in a row along `axis`."""
     before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     wide = b.expand(b.unsqueeze(x, (axis + 1,)), (*before, size, k, *after))

@@ -1,0 +1,204 @@
+"""com.microsoft: what ONNX Runtime's optimiser makes of convolutions, matrix products, activations and normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.lowerings.activations import hard_sigmoid, leaky_relu
+from tgc.frontend_onnx.lowerings.convolution import conv
+from tgc.frontend_onnx.lowerings.linear import mat_mul
+from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT, channels_to_end, channels_to_front
+from tgc.frontend_onnx.lowerings.pooling import max_pool
+from tgc.frontend_onnx.lowerings.reductions import mean
+from tgc.frontend_onnx.registry import lowers
+from tgc.ir import ops, scalar
+from tgc.ir.dtypes import I32
+from tgc.ir.expr import Expr
+from tgc.ir.graph import Node
+
+_ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
+    "Relu": lambda x: scalar.maximum(x, 0), "Sigmoid": scalar.sigmoid, "Tanh": scalar.tanh,
+}  # fmt: skip
+
+
+def _activated(b: LoweringBuilder, x: Node, name: str, numbers: tuple[float, ...]) -> Node:
+    """An activation by the name that fused operators give it, with its parameters."""
+    match name, numbers:
+        case "", _:
+            return x
+        case ("Relu" | "Sigmoid" | "Tanh"), _:
+            return b.elementwise(_ACTIVATIONS[name], x)
+        case "LeakyRelu", (alpha, *_):
+            return leaky_relu(b, x, alpha=alpha)
+        case "Clip", (low, high):
+            return b.elementwise(lambda a: scalar.clip(a, low, high), x)
+        case "HardSigmoid", (alpha, beta):
+            return hard_sigmoid(b, x, alpha=alpha, beta=beta)
+    raise b.unsupported(f"activation {name!r} with parameters {list(numbers)}")
+
+
+@lowers("FusedConv", since=1, domain=MICROSOFT)
+def fused_conv(
+    b: LoweringBuilder,
+    x: Node,
+    w: Node,
+    bias: Node | None = None,
+    added: Node | None = None,
+    *,
+    activation: str = "",
+    activation_params: tuple[float, ...] = (),
+    auto_pad: str = "NOTSET",
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Node:
+    """Conv, plus a tensor, then an activation."""
+    out = conv(
+        b, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
+    )
+    return _activated(b, out if added is None else b.add(out, added), activation, activation_params)
+
+
+@lowers("FusedMatMul", since=1, domain=MICROSOFT)
+def fused_mat_mul(
+    b: LoweringBuilder,
+    x: Node,
+    y: Node,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    transBatchA: int = 0,
+    transBatchB: int = 0,
+) -> Node:
+    """alpha * X Y with the last two axes transposed, or the first moved to before the last, where asked for."""
+    left, right = _turned(b, x, transA, transBatchA), _turned(b, y, transB, transBatchB)
+    out = mat_mul(b, left, right)
+    return out if alpha == 1 else b.elementwise(lambda a: scalar.mul(a, alpha), out)
+
+
+def _turned(b: LoweringBuilder, x: Node, last: int, batch: int) -> Node:
+    rank = len(x.shape)
+    if batch and rank > 2:
+        x = b.permute(x, [*range(1, rank - 1), 0, rank - 1])
+    return b.swap(x, -1, -2) if last and rank > 1 else x
+
+
+@lowers("Gelu", since=1, domain=MICROSOFT)
+def gelu(b: LoweringBuilder, x: Node) -> Node:
+    """x * Phi(x), by erf."""
+    return b.elementwise(scalar.gelu, x)
+
+
+@lowers("BiasGelu", since=1, domain=MICROSOFT)
+def bias_gelu(b: LoweringBuilder, x: Node, bias: Node) -> Node:
+    """Gelu of x plus a bias along the last axis."""
+    return b.elementwise(scalar.gelu, b.add(x, bias))
+
+
+@lowers("FastGelu", since=1, domain=MICROSOFT)
+def fast_gelu(b: LoweringBuilder, x: Node, bias: Node | None = None) -> Node:
+    """Gelu by tanh, of x plus a bias."""
+    return b.elementwise(scalar.gelu_tanh, x if bias is None else b.add(x, bias))
+
+
+@lowers("QuickGelu", since=1, domain=MICROSOFT)
+def quick_gelu(b: LoweringBuilder, x: Node, *, alpha: float = 1.702) -> Node:
+    """x * sigmoid(alpha * x)."""
+    return b.elementwise(lambda a: scalar.mul(a, scalar.sigmoid(scalar.mul(a, alpha))), x)
+
+
+def normalised(
+    b: LoweringBuilder, x: Node, gamma: Node, beta: Node | None, epsilon: float, centred: bool = True
+) -> tuple[Node, Node, Node]:
+    """x over its deviation along the last axis, scaled and moved; the mean, and 1 / deviation. Not centred: the root mean square."""
+    last = (len(x.shape) - 1,)
+    middle = mean(b, x, last)
+    apart = b.sub(x, middle) if centred else x
+    spread = mean(b, b.mul(apart, apart), last)
+    inverse = b.elementwise(lambda v: scalar.rsqrt(scalar.add(v, epsilon)), spread)
+    out = b.mul(b.mul(apart, inverse), gamma)
+    return out if beta is None else b.add(out, beta), middle, inverse
+
+
+@lowers("SkipLayerNormalization", since=1, domain=MICROSOFT)
+def skip_layer_normalization(
+    b: LoweringBuilder,
+    x: Node,
+    skip: Node,
+    gamma: Node,
+    beta: Node | None = None,
+    bias: Node | None = None,
+    *,
+    epsilon: float = 1e-12,
+) -> tuple[Node, Node, Node, Node]:
+    """LayerNormalization of x + skip + bias along the last axis; mean, 1 / deviation, and the sum."""
+    total = b.add(x, skip) if bias is None else b.add(b.add(x, skip), bias)
+    out, middle, inverse = normalised(b, total, gamma, beta, epsilon)
+    return out, middle, inverse, total
+
+
+@lowers("SkipSimplifiedLayerNormalization", since=1, domain=MICROSOFT)
+def skip_simplified_layer_normalization(
+    b: LoweringBuilder, x: Node, skip: Node, gamma: Node, bias: Node | None = None, *, epsilon: float = 1e-12
+) -> tuple[Node, Node, Node, Node]:
+    """x + skip + bias over its root mean square along the last axis."""
+    total = b.add(x, skip) if bias is None else b.add(b.add(x, skip), bias)
+    out, middle, inverse = normalised(b, total, gamma, None, epsilon, centred=False)
+    return out, middle, inverse, total
+
+
+@lowers("EmbedLayerNormalization", since=1, domain=MICROSOFT)
+def embed_layer_normalization(
+    b: LoweringBuilder,
+    input_ids: Node,
+    segment_ids: Node | None,
+    word_embedding: Node,
+    position_embedding: Node,
+    segment_embedding: Node | None,
+    gamma: Node,
+    beta: Node,
+    mask: Node | None = None,
+    position_ids: Node | None = None,
+    *,
+    epsilon: float = 1e-12,
+    mask_index_type: int = 0,
+) -> tuple[Node, Node, Node]:
+    """The sum of the embeddings of tokens, positions and segments [batch, length, hidden], normalised; how many tokens count; the sum."""
+    batch, length = input_ids.shape
+    positions = b.coordinate((batch, length), 1, I32) if position_ids is None else b.broadcast_to(position_ids, (batch, length))
+    total = b.add(_embedded(b, word_embedding, input_ids), _embedded(b, position_embedding, positions))
+    if segment_embedding is not None and segment_ids is not None:
+        total = b.add(total, _embedded(b, segment_embedding, segment_ids))
+    out, _, _ = normalised(b, total, gamma, beta, epsilon)
+    if mask is None:
+        return out, b.full((batch,), 0, I32), total
+    return out, b.reduce(ops.ADD, b.cast(mask, I32), (1,), keepdims=False), total
+
+
+def _embedded(b: LoweringBuilder, table: Node, ids: Node) -> Node:
+    shape = (*ids.shape, table.shape[1])
+    return b.gather(table, [b.unsqueeze(ids, (-1,)), b.coordinate(shape, len(ids.shape), I32)], shape)
+
+
+@lowers("NhwcMaxPool", since=1, domain=MICROSOFT)
+def nhwc_max_pool(
+    b: LoweringBuilder,
+    x: Node,
+    *,
+    kernel_shape: tuple[int, ...],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Node:
+    """MaxPool of X [N, *spatial, C]."""
+    out = max_pool(
+        b, channels_to_front(b, x), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
+        strides=strides,
+    )  # fmt: skip
+    return channels_to_end(b, out[0] if isinstance(out, tuple) else out)
