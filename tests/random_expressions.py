@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64, INDEX, U8, U32, DType
+from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, INDEX, U8, U16, U32, U64, DType
 from tgc.ir.expr import Coordinate, Expr, Lit, apply, bitcast, cast
 
-DTYPES: tuple[DType, ...] = (F32, F32, F32, F32, F16, F64, I64, I32, U8, BOOL, I8, BF16)
+DTYPES: tuple[DType, ...] = (F32, F32, F32, F32, F32, F16, F64, I64, I64, I32, U8, I16, U32, BOOL, BOOL, I8, BF16, U16, U64)
 _EXACT = {"f16": 2.0**11, "bf16": 2.0**8, "f32": 2.0**24, "f64": 2.0**53}
 _PRECISION = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-20, "f64": 2.0**-22}
 HUGE = 1e30
