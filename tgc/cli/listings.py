@@ -15,7 +15,8 @@ from tgc.cli.output import print_json, print_table
 @click.option("--scalar", is_flag=True, help="The scalar operations that a backend prints, instead of ONNX operators.")
 @json_option
 def ops(scalar: bool, as_json: bool) -> None:
-    """List the ONNX operators that tgc lowers, with the opsets in which their versions begin.
+    """List the ONNX operators that tgc lowers, with the opsets in which their versions begin. Operators that ONNX itself
+    defines as functions of others need no lowering and are not listed.
 
     \b
     Example:
@@ -29,16 +30,19 @@ def ops(scalar: bool, as_json: bool) -> None:
     if as_json:
         print_json([{"operator": name, "domain": domain, "since": list(since)} for domain, name, since in rows])
         return
-    cells = [(name, domain or "ai.onnx", ", ".join(map(str, since))) for domain, name, since in rows]
+    cells = [(name, domain or "ai.onnx", ", ".join(map(str, since)) or "any") for domain, name, since in rows]
     print_table(("operator", "domain", "since opset"), cells)
 
 
 def _lowered() -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Domain, name and versions of every operator; no version is named where all are taken."""
+    from tgc.frontend_onnx.control import CONTROL
     from tgc.frontend_onnx.registry import standard_registry
 
     table = standard_registry()
-    for domain, name in dict.fromkeys((lowering.domain, lowering.op_type) for lowering in table):
-        yield domain, name, table.versions(domain, name)
+    found = {(lowering.domain, lowering.op_type): table.versions(lowering.domain, lowering.op_type) for lowering in table}
+    for domain, name in sorted(found | {("", name): () for name in CONTROL}):
+        yield domain, name, found.get((domain, name), ())
 
 
 def _scalar(as_json: bool) -> None:
