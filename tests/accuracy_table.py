@@ -31,7 +31,8 @@ here numpy's. Operations are counted in the f32 form: all of them, then those le
 
 f16 and bf16 are computed in f32 and rounded. Zeros may lose their sign in `trunc`, `floor`, `ceil`, `round_half_even` and `pow`.
 
-| function | domain | operations | operations written out | the same, fused | ULP, f32, EXP2, LOG2, SIN given | ULP, f32, written out | ULP, f64, written out |
+| function | domain | operations | operations written out | the same, fused | ULP, f32, EXP2, LOG2, SIN given | ULP, f32, written out \
+| ULP, f64, written out |
 |---|---|---|---|---|---|---|---|
 """
 
