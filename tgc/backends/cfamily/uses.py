@@ -35,7 +35,7 @@ class Clock:
     def buffers(self, root: Expr) -> tuple[str, ...]:
         """Names of the buffers that `root` reads."""
         if root not in self.reads:
-            for expr in walk(root):
+            for expr in walk(root, below=lambda expr: () if expr in self.reads else children(expr)):
                 if expr not in self.reads:
                     names = {name: None for child in children(expr) for name in self.reads[child]}
                     if isinstance(expr, Load):
@@ -137,7 +137,9 @@ def _disjoint(slots: list[Slot]) -> bool:
 
 def depth_of(root: Expr, depths: Mapping[str, int], memo: dict[Expr, tuple[int, int]]) -> tuple[int, int]:
     """Of an INDEX expression without loads: the scope in which its last variable lives, and its operations; else (-1, 0)."""
-    for expr in walk(root):
+    if root.dtype != INDEX:
+        return -1, 0
+    for expr in walk(root, below=lambda expr: () if expr in memo else children(expr)):
         if expr not in memo:
             memo[expr] = _depth(expr, depths, memo)
     return memo[root]
