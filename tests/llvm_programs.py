@@ -139,11 +139,11 @@ def every_cast(lanes: int, size: int = 32) -> list[tuple[str, Program]]:
 
 def merged(programs: list[Program]) -> Program:
     """One program that holds the kernels of all, for compiling them at once; each call keeps its own storages."""
-    parts: dict[str, list[object]] = {key: [] for key in ("inputs", "outputs", "kernels", "calls", "storages")}
+    parts: dict[str, list[object]] = {key: [] for key in ("inputs", "outputs", "kernels", "steps", "storages")}
     for n, program in enumerate(programs):
         kernel, call = program.kernels[0], program.calls[0]
         parts["kernels"].append(Kernel(f"k{n}", kernel.parameters, kernel.body))
-        parts["calls"].append(Call(f"k{n}", tuple(Argument(f"{a.storage}_{n}") for a in call.arguments)))
+        parts["steps"].append(Call(f"k{n}", tuple(Argument(f"{a.storage}_{n}") for a in call.arguments)))
         parts["storages"] += [Storage(f"{s.name}_{n}", s.role, s.dtype, s.size, s.offset, s.shape) for s in program.storages]
         parts["inputs"] += [Tensor(f"{t.name}_{n}", t.dtype, t.shape, f"{t.name}_{n}") for t in program.inputs]
         parts["outputs"] += [Tensor(f"{t.name}_{n}", t.dtype, t.shape, f"{t.name}_{n}") for t in program.outputs]

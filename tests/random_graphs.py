@@ -1,7 +1,7 @@
 """Random valid graphs: `random_graph(seed)` makes one, with inputs and the tolerance of each output.
 
 Nodes are drawn into a pool, each made from earlier ones: maps, reductions, views in any composition, gathers, concats,
-contractions as convolutions and matrix products have them, and rows as softmax has them.
+contractions as convolutions and matrix products have them, rows as softmax has them, scatters, and scans of all of these.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
+import random_loops
 from random_expressions import DTYPES, EXACT, ExpressionMaker, Facts, clamped, rounded
 
 from tgc.ir import ops
@@ -47,20 +48,26 @@ class GraphMaker:
     pool: list[Node] = field(default_factory=list)
     facts: dict[Node, Facts] = field(default_factory=dict)
     inputs: list[Input] = field(default_factory=list)
+    depth: int = 0  # of loops around what is being made
 
     def run(self, seed: int) -> Case:
         for _ in range(self.random.randint(1, 3)):
             self.add_input()
+        while len(self.pool) < self.count:
+            self.grow()
+        return self.case(seed)
+
+    def grow(self) -> None:
+        """Adds something to the pool, or nothing."""
         rules: tuple[Callable[[], Node | None], ...] = (
             self.map, self.map, self.map, self.reduce, self.reduce, self.view, self.view, self.view, self.gather, self.concat, self.concat,
             self.pad, self.pad, self.matmul, self.convolution, self.convolution, self.row, self.constant,
+            lambda: random_loops.scatter(self), lambda: random_loops.scan(self),
         )  # fmt: skip
-        while len(self.pool) < self.count:
-            self.builder.origin = f"n{len(self.pool)}" if self.random.random() < 0.8 else ""
-            made = self.random.choice(rules)()
-            if made is not None:
-                self.keep(made)
-        return self.case(seed)
+        self.builder.origin = f"n{len(self.pool)}" if self.random.random() < 0.8 else ""
+        made = self.random.choice(rules)()
+        if made is not None:
+            self.keep(made)
 
     def case(self, seed: int) -> Case:
         candidates = self.pool[-4:] + self.pool

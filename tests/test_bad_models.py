@@ -285,14 +285,15 @@ def test_function_that_calls_itself() -> None:
     assert "function loop, which calls itself" in fault(made, UnsupportedError)
 
 
-def test_condition_known_at_run_time_only() -> None:
+def test_branches_of_different_shapes() -> None:
     text = fault(
-        model("""g (bool c, float[2] x) => (float[2] y) {
-            [choice] y = If (c) <then_branch = t () => (float[2] a) { a = Relu(x) }, else_branch = e () => (float[2] b) { b = Abs(x) }>
+        model("""g (bool c, float[2] x, float[3] z) => (float[N] y) {
+            [choice] y = If (c) <then_branch = t () => (float[2] a) { a = Relu(x) }, else_branch = e () => (float[3] b) { b = Abs(z) }>
         }"""),
         UnsupportedError,
     )
     assert "'choice'" in text
+    assert "f32 [2] and f32 [3]" in text
     assert "run time" in text
 
 
