@@ -26,7 +26,8 @@ def verify_program(program: Program) -> None:
     - a call names a kernel, and gives one argument a parameter: a storage of the parameter's type with enough elements after
       `start`; what a kernel writes is neither an input nor a weight, and no element that it writes is reached through another
       of its arguments (two may be boxes of one storage);
-    - an output or arena storage is written before it is read, and every output with elements is written;
+    - an output or arena storage is written before it is read (a "readwrite" parameter is taken to begin by writing), and every
+      output with elements is written;
     - a Repeat runs at least once; an argument has at most one step for each Repeat around its call, and all of this holds in
       every iteration;
     - two arena storages that share bytes are not live at the same time. A storage is live from the first call or outermost Repeat
@@ -90,7 +91,7 @@ def _verify_calls(program: Program, storages: Mapping[str, Storage]) -> None:
         pairs = list(zip(kernels[call.kernel].parameters, call.arguments, strict=True))
         for parameter, argument in pairs:
             filled = storages[argument.storage].role in ("input", "weight") or argument.storage in written
-            require(filled or parameter.access == "write", f"{call.kernel} reads {argument.storage}, which nothing has written")
+            require(filled or parameter.access != "read", f"{call.kernel} reads {argument.storage}, which nothing has written")
         written.update(argument.storage for parameter, argument in pairs if parameter.access != "read")
     for tensor in program.outputs:
         require(tensor.storage in written or 0 in tensor.shape, f"nothing writes output {tensor.name!r}")

@@ -33,7 +33,7 @@ from tgc.passes.nest import (
     work,
 )
 from tgc.passes.schedule.apply import Scheduled, Scheduling
-from tgc.passes.schedule.loops import find_loop, parts
+from tgc.passes.schedule.loops import carried_buffers, find_loop, parts
 from tgc.passes.schedule.pack import packing_of
 from tgc.passes.schedule.reduction import accumulates
 from tgc.passes.tile import Operand, Problem, Tile, best_tile
@@ -121,7 +121,7 @@ class _Planner:
         strides = strides_in(self.body)
         steps = [strides.of(access, last.var) for access in accesses(store)]
         lanes = self.lanes(store, last.extent)
-        if steps[0] != 1 or lanes < 2 or (any(step not in (0, 1) for step in steps) and work(store) < 8):
+        if steps[0] != 1 or lanes < 2 or carried_buffers(last) or (any(step not in (0, 1) for step in steps) and work(store) < 8):
             return
         self.do(Split(last.var.name, lanes))
         self.do(Vectorize(f"{last.var.name}_i"))
