@@ -1,6 +1,8 @@
 /* Cases for tests/test_backend_opencl.py: the C API of the program `two`, y = (x + 1) * 2 on 16 floats. Usage: opencl_host CASE */
+#define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "two.h"
 
@@ -45,6 +47,13 @@ static cl_uint references(void) {
   clGetCommandQueueInfo(queue, CL_QUEUE_REFERENCE_COUNT, sizeof of_queue, &of_queue, NULL);
   clGetContextInfo(mine, CL_CONTEXT_REFERENCE_COUNT, sizeof of_context, &of_context, NULL);
   return of_queue * 100 + of_context;
+}
+
+/* Whether the counts come back to `before`: a driver's own thread may let go of finished commands a moment after they end. */
+static int settles(cl_uint before) {
+  clFinish(queue);
+  for (int tries = 0; tries < 2000 && references() != before; ++tries) nanosleep(&(struct timespec){0, 1000000}, NULL);
+  return references() == before;
 }
 
 static int host_pointers(void) {
@@ -109,7 +118,7 @@ static int device_memory(cl_command_queue_properties properties) {
   two_release(&context);
   clReleaseMemObject(in);
   clReleaseMemObject(out);
-  CHECK(references() == before);
+  CHECK(settles(before));
   return 0;
 }
 
@@ -128,7 +137,7 @@ static int given_context(void) {
     CHECK(two_bind_in_put(&context, x) == TGC_OK && two_bind_in_put_2(&context, y) == TGC_OK);
     CHECK(two_run(&context) == TGC_OK && right(y, x));
     two_release(&context);
-    CHECK(references() == before);
+    CHECK(settles(before));
   }
   return 0;
 }
@@ -181,11 +190,11 @@ static int build_failure(void) {
   CHECK(two_init(&context, &options, NULL, 0) == TGC_DEVICE);
   SAYS("clBuildProgram of two: CL_BUILD_PROGRAM_FAILURE");
   SAYS("error:");
-  CHECK(references() == before && context.cl.model == NULL && two_run(&context) == TGC_BAD_ARGUMENT);
+  CHECK(settles(before) && context.cl.model == NULL && two_run(&context) == TGC_BAD_ARGUMENT);
   options.build_options = "-Dtwice=thrice";
   CHECK(two_init(&context, &options, NULL, 0) == TGC_DEVICE);
   SAYS("clCreateKernel of twice: CL_INVALID_KERNEL_NAME");
-  CHECK(references() == before);
+  CHECK(settles(before));
   return 0;
 }
 
@@ -199,7 +208,7 @@ static int again_and_again(void) {
     CHECK(two_bind_in_put(&context, x) == TGC_OK && two_bind_in_put_2(&context, y) == TGC_OK && two_run(&context) == TGC_OK);
     two_release(&context);
   }
-  CHECK(references() == before);
+  CHECK(settles(before));
   return 0;
 }
 
