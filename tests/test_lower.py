@@ -9,8 +9,10 @@ from tgc.ir.dtypes import F32, I8, I32, I64, U8, U64, DType
 from tgc.ir.expr import Arg, Coordinate, Lit, apply, cast
 from tgc.ir.graph import Graph, Node
 from tgc.ir.interpret import run_graph, run_program
+from tgc.ir.ops import Op
 from tgc.ir.partition import Fill
 from tgc.ir.text import parse_kernel, print_kernel
+from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
 from tgc.passes.fold import fold
 from tgc.passes.layout import layout
@@ -18,7 +20,7 @@ from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
-from tgc.targets import RISCV64, X86_V3
+from tgc.targets import OPENCL, RISCV64, X86_V3, Target
 
 
 def lowered(graph: Graph) -> list[str]:
@@ -124,6 +126,20 @@ def test_constants_of_one_element_are_literals() -> None:
     half = net.expand(net.constant(np.full((1, 1), 0.5, np.float32)), (3, 4))
     (text,) = lowered(net.graph(net.add(net.image(3, 4), half)))
     assert text == statements("for i0 < 3 { for i1 < 4 { out[i0 * 4 + i1] = a1[i0 * 4 + i1] + 0.5 } }")
+
+
+@pytest.mark.parametrize("op", [None, ops.ADD, ops.MAX], ids=str)
+@pytest.mark.parametrize("target", [RISCV64, X86_V3, OPENCL], ids=lambda target: target.name)
+def test_scatters_at_known_places(op: Op | None, target: Target) -> None:
+    """The places are neighbours, as loads are that make vectors; yet each update must see the one before."""
+    net = Net()
+    x, updates = net.image(40), net.image(3, 21)
+    place = net.map(cast(apply(ops.ADD, Coordinate(0), Coordinate(1)), I64), shape=(3, 21))
+    graph = net.graph(net.scatter(x, (place,), updates, op))
+    program = compile_graph(graph, target)
+    verify_program(program)
+    inputs = {"x0": np.arange(40, dtype=np.float32), "x1": np.arange(63, dtype=np.float32).reshape(3, 21)}
+    np.testing.assert_array_equal(run_program(program, inputs)["y0"], run_graph(graph, inputs)["y0"])
 
 
 def network(kind: str) -> Graph:

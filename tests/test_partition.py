@@ -7,10 +7,12 @@ from tgc.ir.dtypes import F32, I64
 from tgc.ir.expr import Arg, Coordinate, Lit, apply, cast
 from tgc.ir.graph import Constant, Graph, Input, Node, Reduce
 from tgc.ir.partition import Fill, Partition, Region
+from tgc.passes import compile_graph
 from tgc.passes.contractions import is_contraction
 from tgc.passes.fold import fold
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
+from tgc.targets import X86_V3
 
 
 def split(graph: Graph) -> Partition:
@@ -149,6 +151,16 @@ def test_a_gather_is_done_where_it_is_read() -> None:
     columns = net.map(cast(Coordinate(1), I64), shape=(3, 4))
     picked = net.gather(table, (rows, columns), (3, 4))
     assert kernels(net.graph(net.named("y").relu(picked))) == ["y -> output [3, 4]"]
+
+
+def test_coordinates_may_be_a_contraction() -> None:
+    """Its epilogue then is a gather."""
+    net = Net()
+    table, x = net.image(9), net.image(4, 6)
+    at = net.map(cast(Arg(0, F32), I64), net.matmul(x, net.weight(6, 5)))
+    graph = net.graph(net.named("y").gather(table, (at,), (4, 5)))
+    assert kernels(graph) == ["y -> output [4, 5]"]
+    assert len(compile_graph(graph, X86_V3).kernels) == 1
 
 
 def test_contractions_are_sums_of_products_that_use_something_twice() -> None:

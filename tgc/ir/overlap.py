@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
 
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Broadcast, Expr, Load, Ramp, Var
-from tgc.ir.index import Index, Quotient
+from tgc.ir.index import Axis, Index, Opaque, Quotient
 from tgc.ir.kernel import Block, For, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
 
 _LANE = Var("every lane")
+MOST_VALUES = 1 << 20
 
 
 def reach_apart(kernel: Kernel, first: tuple[str, int], second: tuple[str, int]) -> bool:
     """Whether two parameters, each a buffer's name and the element of one storage where it begins, share no element.
 
-    Boxes of one tensor lie interleaved in memory, so it is not enough to look at where each begins and ends. Accesses inside
-    of an If are not looked at, as their index may leave the box where the condition does not hold.
+    Boxes of one tensor lie interleaved in memory, so it is not enough to look at where each begins and ends: indices are compared
+    by their bounds, or, where those cannot tell, by all of their values, as long as these are few and known. Accesses
+    inside of an If are not looked at, as their index may leave the box where the condition does not hold.
     """
     extents = {inner.var: inner.extent for inner in statements(kernel.body) if isinstance(inner, For)}
     found: dict[str, dict[Expr, Index]] = {first[0]: {}, second[0]: {}}
@@ -27,7 +33,7 @@ def reach_apart(kernel: Kernel, first: tuple[str, int], second: tuple[str, int])
         if name in found and place not in found[name]:
             found[name][place] = ix.from_expr(_scalar(place), {**extents, _LANE: place.lanes})
     mine, others = ([at + start for at in found[name].values()] for name, start in (first, second))
-    return all(apart(a, b) for a in mine for b in others)
+    return all(apart(a, b) or _values_apart(a, b) for a in mine for b in others)
 
 
 def apart(a: Index, b: Index) -> bool:
@@ -38,6 +44,38 @@ def apart(a: Index, b: Index) -> bool:
     strides = sorted({stride for index in (a, b) for stride in _strides(index)}, reverse=True)
     (a_low, a_high), (b_low, b_high) = ix.bounds(a), ix.bounds(b)
     return a_high < b_low or b_high < a_low or any(_apart_modulo(a, b, stride) for stride in strides)
+
+
+def _values_apart(a: Index, b: Index) -> bool:
+    """Whether no value of one is a value of the other, as far as that can be seen."""
+    values = (_values(a), _values(b))
+    return any(found is None for found in values) or np.intersect1d(*values).size == 0  # type: ignore[arg-type]
+
+
+def _values(index: Index) -> npt.NDArray[np.int64] | None:
+    """Every value of `index`; None where they are too many or depend on data."""
+    axes = list(dict.fromkeys(_axes(index)))
+    if any(isinstance(axis, Opaque) for axis in axes) or prod(axis.extent for axis in axes if isinstance(axis, Axis)) > MOST_VALUES:
+        return None
+    extents = [axis.extent for axis in axes if isinstance(axis, Axis)]
+    grid = np.indices(extents).reshape(len(extents), -1)
+    return _evaluated(index, {axis.key: grid[number] for number, axis in enumerate(axes)}, grid.shape[1] if extents else 1)
+
+
+def _axes(index: Index) -> Iterator[Axis | Opaque]:
+    """The loop variables in `index`, and what is none."""
+    for atom, _ in index.terms:
+        if isinstance(atom, Quotient):
+            yield from _axes(atom.dividend)
+        else:
+            yield atom
+
+
+def _evaluated(index: Index, axes: Mapping[str, npt.NDArray[np.int64]], count: int) -> npt.NDArray[np.int64]:
+    total = np.full(count, index.offset)
+    for atom, factor in index.terms:
+        total += factor * (_evaluated(atom.dividend, axes, count) // atom.divisor if isinstance(atom, Quotient) else axes[atom.key])
+    return total
 
 
 def _strides(index: Index) -> Iterator[int]:

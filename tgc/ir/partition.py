@@ -68,7 +68,8 @@ class Place:
 class Region:
     """One kernel to be: `body` evaluated over its shape, stored in `place`.
 
-    contraction: the sum of products that the region computes, if any; between it and `body` are maps, reshapes and permutes.
+    contraction: the sum of products that the region computes, if any; between it and `body` are maps, reshapes, permutes, and gathers at
+    coordinates that follow from it.
     loops: the loops in every iteration of which this is done, outermost first.
     """
 

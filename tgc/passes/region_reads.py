@@ -115,6 +115,8 @@ def path_to(body: Node, contraction: Reduce) -> list[Reshape | Permute]:
         match node:
             case Map():
                 queue.extend((source, path) for source in node.sources)
+            case Gather():
+                queue.extend((coordinate, path) for coordinate in node.coordinates)
             case Reshape() | Permute():
                 queue.append((node.source, (*path, node)))
     raise AssertionError("the region's contraction is not in its body")
