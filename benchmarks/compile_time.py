@@ -87,22 +87,6 @@ def compile_timed(model: Path | onnx.ModelProto, target: Target, shapes: dict[st
     return {"target": target.name, "nodes": nodes, "kernels": len(program.kernels), "total": sum(clock.seconds.values()), **clock.seconds}
 
 
-def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` with random data (seeded, small) in place of what ConstantOfShape makes, as the light models have for weights."""
-    rng = np.random.default_rng(0)
-    shapes = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    kept: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if node.op_type == "ConstantOfShape" and node.input[0] in shapes:
-            data = rng.standard_normal(shapes[node.input[0]].astype(int)).astype(np.float32)
-            model.graph.initializer.append(numpy_helper.from_array(np.abs(data) * np.float32(0.05), node.output[0]))
-        else:
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    return model
-
-
 def chain(count: int) -> onnx.ModelProto:
     """A network of `count` nodes: residual blocks of 1x1 and 3x3 convolutions whose widths vary."""
     rng = np.random.default_rng(0)
@@ -132,8 +116,6 @@ def subjects(models: Path, scratch: Path) -> Iterator[tuple[str, Callable[[], Pa
     entries = {entry.name: entry for entry in CATALOG}
     for name in MODELS:
         yield name, lambda name=name: locate(entries[name], models, scratch), entries[name].shapes  # type: ignore[misc]
-    resnet = locate(entries["light_resnet50"], models, scratch)
-    yield "resnet50_random", lambda: with_random_weights(onnx.load(str(resnet))), {}
     for count in (250, 1000, 4000):
         yield f"chain_{count}", lambda count=count: chain(count), {}  # type: ignore[misc]
 
