@@ -52,8 +52,8 @@ class GraphBuilder:
         return node
 
     def constant(self, data: npt.ArrayLike, name: str = "") -> Constant:
-        """A constant with a private, read-only copy of `data`."""
-        array = np.array(data, order="C", copy=True)
+        """A constant of `data`: itself where it is an array that nobody can change any more, else a private, read-only copy."""
+        array = data if isinstance(data, np.ndarray) and _settled(data) else np.array(data, order="C", copy=True)
         array.flags.writeable = False
         made = Constant(array, name, self.origin)
         node = self._intern(("constant", made.digest), made)
@@ -94,6 +94,8 @@ class GraphBuilder:
     def permute(self, source: Node, order: tuple[int, ...]) -> Node:
         if sorted(order) != list(range(len(source.shape))):
             raise ValueError(f"permute {order} of shape {source.shape}")
+        if isinstance(source, Permute):
+            source, order = source.source, tuple(source.order[axis] for axis in order)
         if order == tuple(range(len(order))):
             return source
         return self._intern(("permute", id(source), order), Permute(source, order, self.origin))
@@ -170,3 +172,13 @@ class GraphBuilder:
     def scan_result(self, scan: Scan, position: int) -> Node:
         """A result of `scan`, which is taken as it is; `tgc.ir.scan` checks one, and leaves out loops of one iteration."""
         return self._intern(("scan", scan, position), ScanResult(scan, position, self.origin))
+
+
+def _settled(array: npt.NDArray[np.generic]) -> bool:
+    """Whether `array` is contiguous and read-only, and so is what it is a view of: an array, or bytes."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return (base is None or isinstance(base, bytes)) and array.flags.c_contiguous and array.flags.aligned

@@ -56,7 +56,17 @@ def run_graph(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 def evaluate(node: Node, values: Mapping[Node, Array] | None = None) -> Array:
     """The value of `node`, given those of some nodes that it depends on. Raises ValueError where it needs an input that is not given."""
-    return np.array(_run((node,), {} if values is None else values)[0], order="C")
+    return _contiguous(_run((node,), {} if values is None else values)[0])
+
+
+def _contiguous(value: Array) -> Array:
+    """A copy in C order. Some columns at a time: a large transpose by whole rows of its result misses the cache with every element."""
+    if value.size < 1 << 16 or value.strides[-1] == value.itemsize:
+        return np.array(value, order="C")
+    result = np.empty(value.shape, value.dtype)
+    for start in range(0, value.shape[-1], 64):
+        result[..., start : start + 64] = value[..., start : start + 64]
+    return result
 
 
 def accumulator(dtype: DType) -> DType:

@@ -46,7 +46,7 @@ class _Weights:
             name = f"w{len(self.storages)}_{identifier(constant.name)}".rstrip("_")
             layout = "row-major" if packing is None else "packed"
             self.storages.append(Storage(name, "weight", constant.dtype, data.size, self.end, constant.shape, layout))
-            self.chunks.append((self.end, np.frombuffer(data.tobytes(), dtype=np.uint8)))
+            self.chunks.append((self.end, np.ascontiguousarray(data).view(np.uint8)))
             self.end = aligned(self.end + data.nbytes, ALIGNMENT)
             self.known[key] = name
         return self.known[key]

@@ -33,7 +33,9 @@ def fold(graph: Graph) -> Graph:
         if weight_of_new is not None:
             weight[new] = weight_of_new
             if _worthwhile(new, weight_of_new):
-                new = builder.constant(evaluate(new))
+                value = evaluate(new)
+                value.flags.writeable = False  # so that it is not copied
+                new = builder.constant(value)
                 weight[new] = new.data.size
         made[node] = new
     return rebuilt(graph, made)

@@ -19,6 +19,7 @@ from tgc.ir.schedule import Pack
 from tgc.passes.schedule.loops import paths, replace_buffers
 
 IntArray = npt.NDArray[np.int64]
+_AT_ONCE = 1 << 18  # elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,29 @@ def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.ge
 
     Where a loop runs over its end, and a condition keeps the kernel from reading, there is some other element.
     """
+    flat = data.reshape(-1)
+    shape = tuple(extent for _, extent in packing.loops)
+    result = np.empty((*shape, packing.lanes), flat.dtype)
+    # some iterations of the outermost loop at a time, for the places take more memory than the data
+    count = max(1, _AT_ONCE * shape[0] // result.size) if shape else 1
+    for start in range(0, shape[0] if shape else 1, count):
+        part = result[start : start + count] if shape else result
+        part[...] = flat.take(_places(packing, start, count), mode="clip")
+    return result.reshape(-1)
+
+
+def _places(packing: Packing, start: int, count: int) -> IntArray:
+    """Where the data is for iterations `start`, `start` + 1, ... of the outermost loop, at most `count` of them, and all others."""
     values: dict[Var, IntArray] = {}
     rank = len(packing.loops)
+    shape: list[int] = []
     for position, (var, extent) in enumerate(packing.loops):
-        values[var] = np.arange(extent).reshape([-1 if axis == position else 1 for axis in range(rank)])
-    shape = tuple(extent for _, extent in packing.loops)
+        steps = np.arange(start, min(start + count, extent)) if position == 0 else np.arange(extent)
+        values[var] = steps.reshape([-1 if axis == position else 1 for axis in range(rank)])
+        shape.append(steps.size)
     base = np.broadcast_to(_evaluate(packing.base, values), shape)
-    places = base[..., None] + packing.stride * np.arange(packing.lanes)
-    return data.reshape(-1).take(places.reshape(-1), mode="clip")
+    places: IntArray = base[..., None] + packing.stride * np.arange(packing.lanes)
+    return places
 
 
 def _evaluate(expr: Expr, values: dict[Var, IntArray]) -> IntArray:
