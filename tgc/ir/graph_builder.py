@@ -95,7 +95,8 @@ class GraphBuilder:
         if sorted(order) != list(range(len(source.shape))):
             raise ValueError(f"permute {order} of shape {source.shape}")
         if isinstance(source, Permute):
-            source, order = source.source, tuple(source.order[axis] for axis in order)
+            order = tuple([source.order[axis] for axis in order])
+            source = source.source
         if order == tuple(range(len(order))):
             return source
         return self._intern(("permute", id(source), order), Permute(source, order, self.origin))
