@@ -40,6 +40,7 @@ from tgc.passes.tile import Operand, Problem, Tile, best_tile
 from tgc.targets import Target
 
 MOST_UNROLLED = 400  # accumulator updates written out in one tile
+WORTH_SCATTERING = 4  # products in a sum that is stored lane by lane, in vectors all the same
 MOST_REPACKED = 1.6  # growth of constant data that packing may cause
 
 
@@ -141,15 +142,21 @@ class _Planner:
             self.do(VectorizeReduction(last.var.name, lanes))
 
     def contiguous(self, loops: tuple[For, ...], inner: Statement) -> For | None:
-        """The loop along which the results lie next to each other, if vectors along it can be loaded."""
+        """The loop along which vectors can be loaded and results lie next to each other; anywhere, where each takes long to add up."""
         strides = strides_in(self.body)
         found = accesses(inner)
-        for loop in reversed(loops):
-            if any(access.store and strides.of(access, loop.var) != 1 for access in found):
-                continue
-            if all(strides.of(access, loop.var) in (0, 1) or self.packable(access, loop.var) for access in found if not access.store):
+        loadable = [loop for loop in reversed(loops) if all(self.loads(access, loop.var) for access in found if not access.store)]
+        for loop in loadable:
+            if all(strides.of(access, loop.var) == 1 for access in found if access.store):
                 return loop
-        return None
+        accumulated = accumulation(inner)
+        if accumulated is None or iterations(accumulated.loops) < WORTH_SCATTERING:
+            return None
+        return next((loop for loop in loadable if all(strides.of(access, loop.var) for access in found if access.store)), None)
+
+    def loads(self, access: Access, var: Var) -> bool:
+        """Whether vectors along `var` can be read: equal, next to each other, or made so by packing."""
+        return strides_in(self.body).of(access, var) in (0, 1) or self.packable(access, var)
 
     def packable(self, access: Access, var: Var) -> bool:
         return access.buffer in self.constants and strides_in(self.body).of(access, var) is not None

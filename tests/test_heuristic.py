@@ -1,0 +1,40 @@
+"""What the heuristic makes of loop nests of certain shapes."""
+
+import numpy as np
+
+from tgc.ir import ops
+from tgc.ir.dtypes import F32
+from tgc.ir.expr import Arg, apply
+from tgc.ir.graph import Graph
+from tgc.ir.graph_builder import GraphBuilder
+from tgc.ir.interpret import run_graph, run_program
+from tgc.ir.text import print_kernel
+from tgc.passes import compile_graph
+from tgc.targets import X86_V3
+
+GROUPS, WIDTH, ROWS = 3, 24, 20
+
+
+def shuffled_groups() -> Graph:
+    """A grouped product whose results are stored with the groups interleaved, as ShuffleNet's channels are."""
+    b = GraphBuilder()
+    full = (ROWS, GROUPS, WIDTH, WIDTH)
+    given = b.input("x", F32, (ROWS, GROUPS * WIDTH))
+    x = b.expand(b.reshape(given, (ROWS, GROUPS, 1, WIDTH)), full)
+    rng = np.random.default_rng(0)
+    weights = b.constant(rng.standard_normal((1, GROUPS, WIDTH, WIDTH)).astype(np.float32))
+    product = b.map(apply(ops.MUL, Arg(0, F32), Arg(1, F32)), x, b.expand(weights, full), shape=full)
+    sums = b.reshape(b.reduce(ops.ADD, product, (3,)), (ROWS, GROUPS, WIDTH))
+    out = b.reshape(b.permute(sums, (0, 2, 1)), (ROWS, GROUPS * WIDTH))
+    return Graph("net", (given,), (("y", out),))
+
+
+def test_long_sums_that_are_stored_apart_are_added_up_in_vectors() -> None:
+    graph = shuffled_groups()
+    program = compile_graph(graph, X86_V3)
+    x = np.random.default_rng(1).standard_normal((ROWS, GROUPS * WIDTH)).astype(np.float32)
+    np.testing.assert_allclose(run_program(program, {"x": x})["y"], run_graph(graph, {"x": x})["y"], rtol=1e-5, atol=1e-5)
+    (kernel,) = program.kernels
+    text = print_kernel(kernel)
+    assert "ramp(" in text
+    assert "_lanes" not in text, "summed along the reduction"
