@@ -125,6 +125,45 @@ static int device_memory(cl_command_queue_properties properties) {
 static int in_order(void) { return device_memory(0); }
 static int out_of_order(void) { return device_memory(CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE); }
 
+/* A ring of device buffers, and memory of the host's that is used in place. */
+static int ring_and_mapped(void) {
+  cl_mem buffers[3];
+  CHECK(two_init(&context, NULL, NULL, 0) == TGC_OK && two_map_output(&context, 0, y) == TGC_OK);
+  for (uint32_t k = 0; k < 3; ++k) {
+    fill(x, (float)(100 * k));
+    buffers[k] = clCreateBuffer(context.cl.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, 64, x, NULL);
+    CHECK(two_select(&context, k) == TGC_OK && two_bind_input_memory(&context, 0, buffers[k], 0) == TGC_OK);
+    clReleaseMemObject(buffers[k]);
+  }
+  for (uint32_t frame = 0; frame < 6; ++frame) {
+    CHECK(two_select(&context, frame % 3) == TGC_OK && two_run(&context) == TGC_OK);
+    fill(x, (float)(frame % 3 * 100));
+    CHECK(right(y, x));
+  }
+  CHECK(two_select(&context, 0) == TGC_OK && two_map_input(&context, 0, z) == TGC_OK);
+  for (int frame = 0; frame < 3; ++frame) {
+    fill(z, (float)frame);
+    CHECK(two_run(&context) == TGC_OK && right(y, z));
+  }
+  two_release(&context);
+  return 0;
+}
+
+/* The second start takes the binary of the first, and gives the same numbers. */
+static int binary_cache(void) {
+  tgc_cl_options options = {0};
+  options.cache_folder = "cache";
+  for (int again = 0; again < 2; ++again) {
+    fill(x, (float)again);
+    CHECK(two_init(&context, &options, NULL, 0) == TGC_OK);
+    CHECK(context.cl.cache == (again ? TGC_CL_CACHE_READ : TGC_CL_CACHE_WRITTEN));
+    CHECK(two_bind_in_put(&context, x) == TGC_OK && two_bind_in_put_2(&context, y) == TGC_OK);
+    CHECK(two_run(&context) == TGC_OK && right(y, x));
+    two_release(&context);
+  }
+  return 0;
+}
+
 static int given_context(void) {
   tgc_cl_options options = {0};
   own_queue(0);
@@ -222,14 +261,15 @@ cl_int __wrap_clGetDeviceInfo(cl_device_id which, cl_device_info name, size_t ro
 }
 
 static int doubles(void) {
+  const tgc_cl_arrays arrays = {context.kernels, context.images, context.bindings, context.recordings, TGC_CL_SLOTS};
   tgc_cl_model model = two_model;
   model.needs = TGC_CL_NEEDS_FP64;
   without_doubles = 1;
-  CHECK(tgc_cl_init(&context.cl, &model, context.kernels, context.bindings, NULL, NULL, 0) == TGC_DEVICE);
+  CHECK(tgc_cl_init(&context.cl, &model, &arrays, NULL, NULL, 0) == TGC_DEVICE);
   SAYS("no cl_khr_fp64: two");
   model.needs = 0;
   model.model.arena_bytes = UINT64_C(1) << 60;
-  CHECK(tgc_cl_init(&context.cl, &model, context.kernels, context.bindings, NULL, NULL, 0) == TGC_NO_MEMORY);
+  CHECK(tgc_cl_init(&context.cl, &model, &arrays, NULL, NULL, 0) == TGC_NO_MEMORY);
   SAYS("larger than one allocation");
   return 0;
 }
@@ -246,7 +286,7 @@ int main(int argc, char **argv) {
     int (*run)(void);
   } cases[] = {
     {"host_pointers", host_pointers}, {"two_contexts", two_contexts}, {"in_order", in_order}, {"out_of_order", out_of_order},
-    {"given_context", given_context}, {"bad_arguments", bad_arguments}, {"build_failure", build_failure},
+    {"ring_and_mapped", ring_and_mapped}, {"binary_cache", binary_cache}, {"given_context", given_context}, {"bad_arguments", bad_arguments}, {"build_failure", build_failure},
     {"again_and_again", again_and_again}, {"doubles", doubles}, {"no_platform", no_platform},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {

@@ -13,6 +13,7 @@ import programs
 import pytest
 
 from tgc.backends import opencl
+from tgc.backends.opencl.emit import RUNTIME as FILES
 from tgc.backends.options import EmitOptions
 from tgc.errors import OptionError, TgcError, ToolchainError, UnsupportedError
 from tgc.ir.dtypes import F32, F64
@@ -27,13 +28,14 @@ from tgc.targets import OPENCL
 HERE = Path(__file__).parent
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
 SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+RUNTIME = tuple(name for name in FILES if name.endswith(".c"))
 PROGRAMS = [
     programs.relu(), programs.matmul(lanes=4), programs.padded(), programs.padded(lanes=4), programs.two_kernels(), programs.stateful(),
     programs.mixed(), programs.permuted(lanes=4), programs.register_array(),
 ]  # fmt: skip
 CASES = [
-    "host_pointers", "two_contexts", "in_order", "out_of_order", "given_context", "bad_arguments", "build_failure", "again_and_again",
-    "doubles",
+    "host_pointers", "two_contexts", "in_order", "out_of_order", "ring_and_mapped", "binary_cache", "given_context", "bad_arguments",
+    "build_failure", "again_and_again", "doubles",
 ]  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def host(tmp_path_factory) -> Path:
     """tests/opencl_host.c with the program `two`, under the sanitizers."""
     device()
     folder = write(programs.two_kernels(), tmp_path_factory.mktemp("host"))
-    sources = ("two.c", "tgc_opencl.c", "tgc_runtime.c", str(HERE / "opencl_host.c"))
+    (folder / "cache").mkdir()
+    sources = ("two.c", *RUNTIME, str(HERE / "opencl_host.c"))
     compile_c(folder, *STRICT, *SANITIZE, "-I.", *sources, "-o", "opencl_host", "-lOpenCL", "-Wl,--wrap=clGetDeviceInfo")
     return folder / "opencl_host"
 
@@ -105,7 +108,7 @@ def host(tmp_path_factory) -> Path:
 def run_case(host: Path, case: str, **variables: str) -> None:
     """Leaks are the driver's and its compiler's; ours are found by reference counts."""
     environment = {**os.environ, **driver_environment(), "ASAN_OPTIONS": "detect_leaks=0", **variables}
-    done = subprocess.run([host, case], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([host, case], cwd=host.parent, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -122,7 +125,7 @@ def test_c_api_without_a_driver(host, tmp_path):
 def test_example_runs(tmp_path):
     device()
     folder = write(programs.matmul(lanes=4), tmp_path / "out")
-    compile_c(folder, *STRICT, "example_main.c", "matmul.c", "tgc_opencl.c", "tgc_runtime.c", "-o", "example", "-lOpenCL")
+    compile_c(folder, *STRICT, "example_main.c", "matmul.c", *RUNTIME, "-o", "example", "-lOpenCL")
     environment = {**os.environ, **driver_environment()}
     done = subprocess.run([folder / "example"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.stdout == "c: 0 0 0 0 0 0 0 0 ...\n", done.stderr

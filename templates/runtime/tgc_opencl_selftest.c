@@ -3,11 +3,7 @@
 
 #include <stdio.h>
 
-static tgc_status checked(tgc_cl_context *self, cl_int error, const char *call) {
-  if (error == CL_SUCCESS) return TGC_OK;
-  (void)snprintf(self->message, sizeof self->message, "%s in the self-test: OpenCL error %d", call, (int)error);
-  return TGC_DEVICE;
-}
+#include "tgc_opencl_internal.h"
 
 static tgc_status bind_all(tgc_cl_context *self, const void *const *inputs, void *const *outputs) {
   tgc_status status = TGC_OK;
@@ -17,32 +13,24 @@ static tgc_status bind_all(tgc_cl_context *self, const void *const *inputs, void
   return status;
 }
 
-static void unbind_all(tgc_cl_context *self) {
-  uint32_t slot;
-  for (slot = 0; slot < self->model->input_count + self->model->output_count; ++slot) {
-    const tgc_cl_binding none = {0};
-    if (self->bindings[slot].memory) (void)clReleaseMemObject(self->bindings[slot].memory);
-    self->bindings[slot] = none;
-  }
-}
-
 /* Fills the arena and the device's outputs with 0xff, so that what an earlier frame left there is not taken for a result. */
 static tgc_status spoil(tgc_cl_context *self, void *const *outputs) {
   const cl_uchar pattern = 0xff;
   tgc_status status = TGC_OK;
   uint32_t i;
   if (self->arena) {
-    status = checked(self, clEnqueueFillBuffer(self->queue, self->arena, &pattern, 1, 0, (size_t)self->model->arena_bytes, 0, NULL, NULL),
-                     "clEnqueueFillBuffer");
+    status = tgc_cl_check(self, clEnqueueFillBuffer(self->queue, self->arena, &pattern, 1, 0, (size_t)self->model->arena_bytes, 0, NULL, NULL),
+                          "clEnqueueFillBuffer", "the arena");
   }
   for (i = 0; status == TGC_OK && i < self->model->output_count; ++i) {
     const size_t bytes = (size_t)self->model->outputs[i].bytes;
-    cl_mem memory = self->bindings[self->model->input_count + i].memory;
+    cl_mem memory = tgc_cl_bound(self, self->model->input_count + i)->memory;
     if (bytes) {
-      status = checked(self, clEnqueueWriteBuffer(self->queue, memory, CL_TRUE, 0, bytes, outputs[i], 0, NULL, NULL), "clEnqueueWriteBuffer");
+      status = tgc_cl_check(self, clEnqueueWriteBuffer(self->queue, memory, CL_TRUE, 0, bytes, outputs[i], 0, NULL, NULL),
+                            "clEnqueueWriteBuffer", self->model->outputs[i].name);
     }
   }
-  return status == TGC_OK ? checked(self, clFinish(self->queue), "clFinish") : status;
+  return status == TGC_OK ? tgc_cl_check(self, clFinish(self->queue), "clFinish", "") : status;
 }
 
 static tgc_status compare(tgc_cl_context *self, const tgc_golden *golden, void *const *outputs, tgc_selftest_result *result) {
@@ -61,14 +49,14 @@ tgc_status tgc_cl_selftest(tgc_cl_context *self, const tgc_golden *golden, void 
   if (!self || !self->model) return TGC_BAD_ARGUMENT;
   status = tgc_selftest_prepare(self->model, golden, scratch, scratch_bytes, inputs, outputs);
   if (status != TGC_OK) {
-    (void)snprintf(self->message, sizeof self->message, "the scratch memory of the self-test is too small or misaligned");
-    return status;
+    return tgc_cl_fail(self, status, "the scratch memory of the self-test is too small or misaligned", self->model->name);
   }
-  unbind_all(self); /* the caller's cl_mem is not ours to write to */
+  tgc_cl_unbind_all(self); /* the caller's cl_mem is not ours to write to */
+  self->slot = 0;
   status = bind_all(self, inputs, outputs);
   if (status == TGC_OK) status = spoil(self, outputs);
   if (status == TGC_OK) status = tgc_cl_run(self);
   if (status == TGC_OK) status = compare(self, golden, outputs, result);
-  unbind_all(self);
+  tgc_cl_unbind_all(self);
   return status;
 }

@@ -71,7 +71,8 @@ def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapp
 
     code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights and the self-test's table included.
     """
-    runtime = runtime_files("tgc_runtime", *(["tgc_selftest"] if options.golden else []))
+    stems = ("tgc_runtime", *(["tgc_selftest"] if options.golden else []))
+    runtime = runtime_files(*(f"{stem}{ending}" for stem in stems for ending in (".h", ".c")))
     filled = fields(program, target, options)
     files = {
         **code, **runtime, f"{program.name}.h": render("model.h.j2", **filled),
@@ -81,10 +82,10 @@ def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapp
     return finished(program, target, options, files)
 
 
-def runtime_files(*stems: str) -> dict[str, bytes]:
-    """Parts of the runtime, each a header and a source, as they stand."""
+def runtime_files(*names: str) -> dict[str, bytes]:
+    """Parts of the runtime as they stand."""
     folder = templates_folder() / "runtime"
-    return {f"{stem}{ending}": (folder / f"{stem}{ending}").read_bytes() for stem in stems for ending in (".h", ".c")}
+    return {name: (folder / name).read_bytes() for name in names}
 
 
 def linked(files: Mapping[str, bytes]) -> list[str]:

@@ -31,6 +31,7 @@ class _Options(c.Structure):
     _fields_ = (
         ("context", c.c_void_p), ("device", c.c_void_p), ("queue", c.c_void_p),
         ("platform_index", c.c_uint32), ("device_index", c.c_uint32), ("queue_properties", c.c_uint64), ("build_options", c.c_char_p),
+        ("cache_folder", c.c_char_p), ("performance_hint", c.c_int32), ("priority_hint", c.c_int32), ("no_recording", c.c_int32),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import tgc
@@ -18,8 +19,11 @@ from tgc.targets import Target
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
 _LARGEST = 2**31 - 1
-_RUNTIME = ("tgc_opencl", "tgc_runtime")
-_SELFTEST = ("tgc_opencl_selftest", "tgc_selftest")
+RUNTIME = (
+    "tgc_opencl.c", "tgc_opencl.h", "tgc_opencl_bind.c", "tgc_opencl_device.c", "tgc_opencl_frame.c", "tgc_opencl_internal.h",
+    "tgc_opencl_memory.c", "tgc_opencl_program.c", "tgc_opencl_qcom.c", "tgc_opencl_qcom.h", "tgc_runtime.c", "tgc_runtime.h",
+)  # fmt: skip
+SELFTEST = ("tgc_opencl_selftest.c", "tgc_opencl_selftest.h", "tgc_selftest.c", "tgc_selftest.h")
 _MEMORY = {"arena": "TGC_CL_ARENA", "weight": "TGC_CL_WEIGHTS", "input": "TGC_CL_INPUT", "output": "TGC_CL_OUTPUT"}
 
 
@@ -54,10 +58,10 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     filled = {
         "launches": launches(program, texts), "lines": [_source_line(line) for line in source.decode().splitlines()],
         "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0", "build_options": c_string(BUILD_OPTIONS),
-        "run": "NULL /* this model runs on a device */", **fields(program, target, options),
+        "images": (), "program_sha256": _digest(source), "run": "NULL /* it runs on a device */", **fields(program, target, options),
     }  # fmt: skip
     code = {f"{name}.c": render("opencl_model.c.j2", **filled), **data_sources(program, options)}
-    runtime = runtime_files(*_RUNTIME, *(_SELFTEST if options.golden else ()))
+    runtime = runtime_files(*RUNTIME, *(SELFTEST if options.golden else ()))
     files = {
         **code, **runtime, f"{name}.cl": source, f"{name}.h": render("opencl_model.h.j2", **filled),
         "example_main.c": render("opencl_example_main.c.j2", **filled),
@@ -106,6 +110,11 @@ def _argument(argument: Argument, storage: Storage, positions: dict[str, int]) -
     shape = "x".join(str(extent) for extent in storage.shape) or "scalar"
     doc = comment(f"{storage.name}: {storage.dtype.name} {shape}, {storage.layout}")
     return ArgumentRow(start, storage.dtype.bytes, _MEMORY[storage.role], positions[storage.name] if bound else 0, doc)
+
+
+def _digest(source: bytes) -> str:
+    """The bytes by which binaries of this program are known."""
+    return ", ".join(f"0x{byte:02x}" for byte in hashlib.sha256(BUILD_OPTIONS.encode() + b"\0" + source).digest())
 
 
 def _source_line(line: str) -> str:

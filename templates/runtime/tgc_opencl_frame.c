@@ -1,0 +1,108 @@
+/* tgc_opencl_frame.c - a frame: what the host hands over, the kernels in order, what the host gets back. */
+#include "tgc_opencl_internal.h"
+
+/* On a queue that is out of order, what comes next waits for what came before. */
+static tgc_status order(tgc_cl_context *self) {
+  if (!self->out_of_order) return TGC_OK;
+  return tgc_cl_check(self, clEnqueueBarrierWithWaitList(self->queue, 0, NULL, NULL), "clEnqueueBarrierWithWaitList", "");
+}
+
+/* Copies inputs that are copied, and hands over all that is mapped. */
+static tgc_status give(tgc_cl_context *self) {
+  const uint32_t count = tgc_cl_tensor_count(self), inputs = self->model->input_count;
+  tgc_status status = TGC_OK;
+  uint32_t number;
+  for (number = 0; status == TGC_OK && number < count; ++number) {
+    tgc_cl_binding *binding = tgc_cl_bound(self, number);
+    const tgc_tensor *row = tgc_cl_tensor(self, number);
+    if (binding->held) {
+      status = tgc_cl_check(self, clEnqueueUnmapMemObject(self->queue, binding->memory, binding->host, 0, NULL, NULL),
+                            "clEnqueueUnmapMemObject", row->name);
+      binding->held = status != TGC_OK;
+    } else if (binding->way == TGC_CL_COPIED && number < inputs && row->bytes) {
+      status = tgc_cl_check(self, clEnqueueWriteBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes, binding->host, 0,
+                                                       NULL, NULL), "clEnqueueWriteBuffer", row->name);
+    }
+  }
+  return status;
+}
+
+/* Copies outputs that are copied, and takes back all that is mapped. */
+static tgc_status take(tgc_cl_context *self) {
+  const uint32_t count = tgc_cl_tensor_count(self), inputs = self->model->input_count;
+  tgc_status status = TGC_OK;
+  uint32_t number;
+  for (number = 0; status == TGC_OK && number < count; ++number) {
+    tgc_cl_binding *binding = tgc_cl_bound(self, number);
+    const tgc_tensor *row = tgc_cl_tensor(self, number);
+    cl_int error = CL_SUCCESS;
+    if (binding->way == TGC_CL_MAPPED && !binding->held) {
+      (void)clEnqueueMapBuffer(self->queue, binding->memory, CL_FALSE, number < inputs ? CL_MAP_WRITE : CL_MAP_READ, 0, (size_t)row->bytes,
+                               0, NULL, NULL, &error);
+      status = tgc_cl_check(self, error, "clEnqueueMapBuffer", row->name);
+      binding->held = status == TGC_OK;
+    } else if (binding->way == TGC_CL_COPIED && number >= inputs && row->bytes) {
+      status = tgc_cl_check(self, clEnqueueReadBuffer(self->queue, binding->memory, CL_FALSE, 0, (size_t)row->bytes, binding->host, 0,
+                                                      NULL, NULL), "clEnqueueReadBuffer", row->name);
+    }
+  }
+  return status;
+}
+
+tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, cl_command_queue queue) {
+  const tgc_cl_model *data = self->program_data;
+  uint32_t launch;
+  for (launch = 0; launch < data->launch_count; ++launch) {
+    const tgc_cl_launch *row = &data->launches[launch];
+    const tgc_status status = order(self);
+    cl_int error;
+    if (status != TGC_OK) return status;
+    error = clEnqueueNDRangeKernel(queue, self->arrays.kernels[launch], 3, NULL, row->global, row->local, 0, NULL, NULL);
+    if (error != CL_SUCCESS) return tgc_cl_check(self, error, "clEnqueueNDRangeKernel", row->kernel);
+  }
+  return order(self);
+}
+
+static tgc_status enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+  tgc_status status = TGC_OK;
+  if (wait_count) {
+    status = tgc_cl_check(self, clEnqueueBarrierWithWaitList(self->queue, wait_count, wait_list, NULL), "clEnqueueBarrierWithWaitList", "");
+  }
+  if (status == TGC_OK) status = order(self); /* after whatever the caller enqueued before */
+  if (status == TGC_OK) status = give(self);
+  if (status == TGC_OK) status = self->recorder.queue ? tgc_cl_replay(self) : tgc_cl_enqueue_kernels(self, self->queue);
+  if (status == TGC_OK) status = take(self);
+  if (status == TGC_OK) status = order(self);
+  if (status == TGC_OK && event) {
+    status = tgc_cl_check(self, clEnqueueMarkerWithWaitList(self->queue, 0, NULL, event), "clEnqueueMarkerWithWaitList", "");
+  }
+  return status == TGC_OK ? tgc_cl_check(self, clFlush(self->queue), "clFlush", "") : status;
+}
+
+tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+  tgc_status status;
+  if (!self || !self->model) return TGC_BAD_ARGUMENT;
+  if (event) *event = NULL;
+  if ((wait_count != 0) != (wait_list != NULL)) {
+    return tgc_cl_fail(self, TGC_BAD_ARGUMENT, "wait_count and wait_list contradict each other", "");
+  }
+  status = tgc_cl_apply_slot(self);
+  if (status != TGC_OK) return status;
+  status = enqueue_frame(self, wait_count, wait_list, event);
+  if (status == TGC_OK) return TGC_OK;
+  (void)clFinish(self->queue); /* the caller's memory is free again */
+  if (event && *event) {
+    (void)clReleaseEvent(*event);
+    *event = NULL;
+  }
+  return status;
+}
+
+tgc_status tgc_cl_run(tgc_cl_context *self) {
+  cl_event event = NULL;
+  tgc_status status = tgc_cl_enqueue(self, 0, NULL, &event);
+  if (status != TGC_OK) return status;
+  status = tgc_cl_check(self, clWaitForEvents(1, &event), "clWaitForEvents", self->model->name);
+  (void)clReleaseEvent(event);
+  return status;
+}
