@@ -19,8 +19,7 @@ from tgc.ir.interpret import run_kernel
 from tgc.ir.kernel import Alloc, For, Kernel, Parameter, Statement, Store, block
 from tgc.ir.rewrite import statements
 from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
-from tgc.passes.schedule.apply import Scheduled, Scheduling
-from tgc.passes.schedule.pack import packed
+from tgc.passes.schedule.apply import Scheduled, Scheduling, rearranged
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -157,7 +156,7 @@ def outcome(kernel: Kernel, inputs: Arrays, scheduled: Scheduled | None = None) 
     """What the kernel writes; of a scheduled one, with its packed parameters rearranged."""
     arrays = dict(inputs)
     for name, packing in ({} if scheduled is None else scheduled.packings).items():
-        arrays[name] = packed(inputs[name], packing)
+        arrays[name] = rearranged(inputs[name], packing)
     out = next(p.buffer for p in kernel.parameters if p.access == "write")
     arrays["out"] = np.full(out.size, 77, out.dtype.numpy)
     run_kernel(kernel if scheduled is None else scheduled.kernel, arrays)

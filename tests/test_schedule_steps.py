@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from random_kernels import inputs_of, outcome, random_kernel, random_schedule
 
 from tgc.errors import InvalidIrError
+from tgc.ir.interpret import run_kernel
 from tgc.ir.schedule import (
     STEPS,
     Bind,
     Distribute,
+    Dot,
     Fuse,
     Pack,
     Reorder,
@@ -27,8 +29,7 @@ from tgc.ir.schedule import (
 )  # fmt: skip
 from tgc.ir.text import parse_kernel, print_kernel
 from tgc.ir.verify import verify_kernel
-from tgc.passes.schedule.apply import apply
-from tgc.passes.schedule.pack import packed
+from tgc.passes.schedule.apply import apply, rearranged
 
 POINTWISE = "for i < 40 { y[i] = a[i] }"
 ROWS = """
@@ -177,12 +178,53 @@ def test_pack_makes_the_data_follow_the_loops() -> None:
         }""")
     )
     data = np.arange(24)
-    np.testing.assert_array_equal(packed(data, made.packings["b"]), data.reshape(4, 3, 2).transpose(1, 0, 2).reshape(-1))
+    np.testing.assert_array_equal(rearranged(data, made.packings["b"]), data.reshape(4, 3, 2).transpose(1, 0, 2).reshape(-1))
 
 
 def test_packed_data_repeats_where_blocks_overlap() -> None:
     made = apply(kernel("for i < 5 { y[i] = b[i * 2] }"), (Split("i", 4), Vectorize("i_i"), Pack("b")))
-    np.testing.assert_array_equal(packed(np.arange(10), made.packings["b"]), [0, 2, 4, 6, 2, 4, 6, 8])
+    np.testing.assert_array_equal(rearranged(np.arange(10), made.packings["b"]), [0, 2, 4, 6, 2, 4, 6, 8])
+
+
+def bytes_kernel(extent: int, left: str = "x[i * 10 + k]"):
+    return parse_kernel(f"""kernel k(write y: i32[64], read x: u8[64], read w: i8[64]) {{
+      for i < 3 {{ for j < 4 {{
+        alloc acc: i32[1] register
+        acc[0] = 0:i32
+        for k < {extent} {{ acc[0] = acc[0] + i32({left}) * i32(w[k * 4 + j]) }}
+        y[i * 4 + j] = acc[0]
+      }} }}
+    }}""")
+
+
+def test_dot_takes_four_bytes_at_a_time() -> None:
+    made = apply(bytes_kernel(10), (Dot("k"), Vectorize("j"), Pack("w")))
+    verify_kernel(made.kernel)
+    text = "".join(print_kernel(made.kernel).split())
+    assert 'readw:u32[12]",wordsof4x3x4,packed3x4"' in text
+    start = "where(k_o*4<6,k_o*4,6)"
+    assert f"dot4(acc[ramp(0,1,4)],broadcast(bitcast(u32,x[ramp(i*10+{start},1,4)]),4),w[ramp(k_o*4,1,4)])" in text
+
+
+@pytest.mark.parametrize("extent", [4, 8, 9, 10, 15])
+def test_dot_sums_the_same(extent: int) -> None:
+    draw = np.random.default_rng(extent)
+    x, w = draw.integers(0, 256, 64).astype(np.uint8), draw.integers(-128, 128, 64).astype(np.int8)
+    plain = bytes_kernel(extent)
+    for steps in ((Dot("k"),), (Dot("k"), Vectorize("j"), Pack("w")), (Dot("k"), Reorder(("j", "i")), Pack("w"))):
+        made = apply(plain, steps)
+        results = []
+        for one, data in ((plain, w), (made.kernel, rearranged(w, made.packings["w"]))):
+            y = np.zeros(64, np.int32)
+            run_kernel(one, {"y": y, "x": x, "w": data})
+            results.append(y)
+        np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize(("extent", "left"), [(3, "x[k]"), (8, "x[k * 2]"), (8, "w[k]")])
+def test_what_dot_does_not_take(extent: int, left: str) -> None:
+    with pytest.raises(InvalidIrError, match="does not sum products of u8"):
+        apply(bytes_kernel(extent, left), (Dot("k"),))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +277,7 @@ def test_no_schedule_changes_the_meaning(seed: int) -> None:
 
 ALL: Schedule = (
     Split("i", 8, "guard"), Fuse("i", "j"), Reorder(("a", "b", "c")), Distribute("i"), Vectorize("i"), Unroll("i"),
-    VectorizeReduction("k", 4), Pack("w"), Bind("i", "lane0"),
+    VectorizeReduction("k", 4), Pack("w"), Dot("k"), Bind("i", "lane0"),
 )  # fmt: skip
 
 

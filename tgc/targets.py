@@ -19,6 +19,7 @@ class Target:
     fma_latency: cycles until a fused multiply-add's result can be used, times how many start in one cycle: the number of
                  independent accumulators that keep the units busy.
     l1_bytes, l2_bytes: data caches of one core.
+    dot4: whether DOT4, four products of bytes summed, is one instruction.
     f16: whether arithmetic in half precision is native; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     """
@@ -34,6 +35,7 @@ class Target:
     accumulators: int = 8
     l1_bytes: int = 32 << 10
     l2_bytes: int = 512 << 10
+    dot4: bool = False
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
@@ -75,6 +77,6 @@ def find(name: str) -> Target:
     raise OptionError(f"there is no target {name!r}", hint=f"choose one of {', '.join(t.name for t in TARGETS)}")
 
 
-def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int) -> Target:
+def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:
     """`target` with the machine that compiles written in for "host"; the LLVM backend knows what that is."""
-    return replace(target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers)
+    return replace(target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers, dot4=dot4)

@@ -22,7 +22,7 @@ from tgc.ir import (
     verify_program,
 )
 from tgc.ir.dtypes import DTYPES, DType
-from tgc.ir.ops import OPS, Op
+from tgc.ir.ops import NATIVE_OPS, OPS, Op
 
 _INTRODUCTION = """# The intermediate representation
 
@@ -32,6 +32,10 @@ A model is a **graph** of maps, reductions and views over immutable tensors. Pas
 are loop nests over one-dimensional buffers, called in order over planned memory. The bodies of maps and the statements of
 kernels are written in one language of scalar **expressions**, built of the operations in the table below. Each level has
 a text form, a verifier and an interpreter, which is its definition.
+"""
+
+_NATIVE = """What some machines have in one instruction. Schedules make these of the operations above, and only for a target that
+declares them; no other backend meets them.
 """
 
 _LATER = """## How later features fit
@@ -66,6 +70,8 @@ def document() -> str:
         "`index` is the type of loop variables and offsets, and of no tensor.\n",
         "## Scalar operations\n",
         _table(("operation", "operands", "result", "meaning", "C", "OpenCL", "LLVM: float, signed, unsigned"), [_op_row(op) for op in OPS]),
+        _NATIVE,
+        _table(("operation", "operands", "result", "meaning"), [_op_row(op)[:4] for op in NATIVE_OPS]),
         f"### Details\n\n{_paragraphs(meaning)}\n",
         f"## Expressions\n\n{_fields(_EXPRESSIONS)}\n### Invariants\n\n{inspect.getdoc(verify_expression.verify_expression)}\n",
         f"## Graph\n\n{_fields(_NODES)}\n### Invariants\n\n{inspect.getdoc(verify_graph.verify_graph)}\n",
@@ -95,7 +101,7 @@ def _type_row(dtype: DType) -> tuple[str, ...]:
 
 
 def _op_row(op: Op) -> tuple[str, ...]:
-    results = {"same": "as the operands", "compare": "bool", "select": "as the last two", "target": "named"}
+    results = {"same": "as the operands", "compare": "bool", "select": "as the last two", "target": "named", "accumulate": "as the first"}
     llvm = [name if name else "-" for name in (op.llvm_float, op.llvm_int, op.llvm_uint)]
     text = "" if op.rule == "target" else _code(", ".join(llvm))
     return (_code(op.name), str(op.arity), results[op.rule], op.meaning, _code(op.c), _code(op.opencl), text)

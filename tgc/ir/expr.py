@@ -15,7 +15,7 @@ from operator import is_
 from typing import ClassVar, Literal
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BOOL, INDEX, DType
+from tgc.ir.dtypes import BOOL, I32, INDEX, U32, DType
 from tgc.ir.ops import Op
 
 Space = Literal["global", "constant", "local", "register", "image"]
@@ -117,7 +117,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """A scalar operation on each lane. `dtype` is the result's type, which for CAST and BITCAST is the operand's choice."""
+    """A scalar operation on each lane. `dtype` is the result's type, which for CAST and BITCAST is the operand's choice.
+
+    BITCAST to a wider type takes the bytes of several lanes for one, the first of them lowest.
+    """
 
     op: Op
     args: tuple[Expr, ...]
@@ -126,7 +129,10 @@ class Apply:
     key: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lanes", max([arg.lanes for arg in self.args]))
+        lanes = max([arg.lanes for arg in self.args])
+        if self.op is ops.BITCAST:
+            lanes = lanes * self.args[0].dtype.bits // self.dtype.bits
+        object.__setattr__(self, "lanes", lanes)
         object.__setattr__(self, "key", hash((self.op.name, self.args, self.dtype.name)))
 
     def __hash__(self) -> int:
@@ -199,6 +205,10 @@ def result_type(op: Op, args: tuple[Expr, ...]) -> DType:
     """The type of `op` on `args`. Raises TypeError where they do not fit; CAST and BITCAST have no type of their own."""
     if len(args) != op.arity:
         raise TypeError(f"{op} takes {op.arity} arguments, not {len(args)}")
+    if op.rule == "accumulate":
+        if [arg.dtype for arg in args] != [I32, U32, U32]:
+            raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")
+        return I32
     values = args[1:] if op.rule == "select" else args
     if any(arg.dtype != values[0].dtype for arg in values):
         raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")
@@ -218,7 +228,7 @@ def cast(value: Expr, dtype: DType) -> Expr:
 
 
 def bitcast(value: Expr, dtype: DType) -> Expr:
-    """The bits of `value` read as `dtype`, which has the same width."""
+    """The bits of `value` read as `dtype`, which has the same width, or that of several lanes."""
     return value if value.dtype == dtype else Apply(ops.BITCAST, (value,), dtype)
 
 

@@ -160,6 +160,8 @@ def _apply(expr: Apply, at: list[int]) -> Step:
         arguments = [np.asarray(values[slot], dtype) for slot, dtype in zip(at, dtypes, strict=True)]
         return meaning.apply(expr.op, expr.dtype, arguments)[()]
 
+    if expr.op is ops.BITCAST and expr.lanes == 1 < expr.args[0].lanes:
+        return lambda values, frame: cast(Array, convert(values, frame))[0]
     if expr.op in (ops.CAST, ops.BITCAST) or any(arg.dtype in (INDEX, BOOL) for arg in expr.args):
         return convert
     plain = cast(Callable[..., Value], ops.NUMPY[expr.op.name])

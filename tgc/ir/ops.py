@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
-TypeRule = Literal["same", "compare", "select", "target"]
+TypeRule = Literal["same", "compare", "select", "target", "accumulate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,15 @@ SHR = Op(
 )  # fmt: skip
 BITCAST = Op("BITCAST", 1, "target", "the same bits in another type of the same width", "", "", "", "", "", False, True)
 
+# What some machines have in one instruction. Schedules make these for a target that declares them; no other backend meets them.
+DOT4 = Op(
+    "DOT4", 3, "accumulate", "a, i32, plus the products of the four bytes of b, u32, read unsigned, and those of c, u32, read signed",
+    "", "", "", "vpdpbusd", ""
+)  # fmt: skip
+NATIVE_OPS: tuple[Op, ...] = (DOT4,)
+
 OPS: tuple[Op, ...] = (ADD, MUL, DIV, MAX, LT, EQ, WHERE, CAST, EXP2, LOG2, SIN, SQRT, AND, OR, XOR, SHL, SHR, BITCAST)
-BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
+BY_NAME: dict[str, Op] = {op.name: op for op in (*OPS, *NATIVE_OPS)}
 REDUCE_OPS: tuple[Op, ...] = (ADD, MUL, MAX)
 
 
@@ -90,8 +97,15 @@ def _divide(a: Array, b: Array) -> Array:
     return np.asarray(np.divide(a, b))
 
 
+def _dot4(total: Array, left: Array, right: Array) -> Array:
+    shape = np.broadcast_shapes(total.shape, left.shape, right.shape)
+    words = (np.ascontiguousarray(np.broadcast_to(x, shape)).reshape(*shape, 1) for x in (left, right))
+    a, b = (word.view(kind).astype(np.int32) for word, kind in zip(words, (np.uint8, np.int8), strict=True))
+    return np.asarray(total + (a * b).sum(axis=-1, dtype=np.int32))
+
+
 NUMPY: dict[str, Callable[..., Array]] = {
     "ADD": np.add, "MUL": np.multiply, "DIV": _divide, "MAX": np.maximum, "LT": np.less, "EQ": np.equal, "WHERE": np.where,
     "EXP2": np.exp2, "LOG2": np.log2, "SIN": np.sin, "SQRT": np.sqrt, "AND": np.bitwise_and, "OR": np.bitwise_or,
-    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift,
+    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift, "DOT4": _dot4,
 }  # fmt: skip

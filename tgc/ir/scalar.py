@@ -38,6 +38,7 @@ from tgc.ir.scalar_arithmetic import (
     neg,
     reciprocal,
     round_half_even,
+    round_within,
     sign,
     sub,
     trunc,
@@ -75,6 +76,6 @@ __all__ = [
     "cast", "ceil", "clip", "copysign", "cos", "cosh", "div", "eq", "erf", "exp", "exp2", "expm1", "floor", "floor_div", "fmod", "ge",
     "gelu", "gelu_tanh", "gt", "int_div", "is_finite", "is_inf", "is_nan", "le", "lit", "log", "log1p", "log2", "logical_and",
     "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mish", "mod", "mul", "ne", "neg", "pow", "reciprocal",
-    "round_half_even", "rsqrt", "shift_left", "shift_right", "sigmoid", "sign", "sign_bit", "sin", "sinh", "softplus", "sqrt", "sub",
-    "tan", "tanh", "trunc", "truth", "where",
+    "round_half_even", "round_within", "rsqrt", "shift_left", "shift_right", "sigmoid", "sign", "sign_bit", "sin", "sinh", "softplus",
+    "sqrt", "sub", "tan", "tanh", "trunc", "truth", "where",
 ]  # fmt: skip

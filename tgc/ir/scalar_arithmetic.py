@@ -339,6 +339,16 @@ def ceil(a: Expr) -> Expr:
     return where(lt(whole, a), add(whole, 1), whole)
 
 
+def round_within(a: Expr, low: int, high: int) -> Expr:
+    """The nearest integer of low .. high, as a float, halves to the even one; NaN stays. 4 operations where the limits are small."""
+    _, limit = _integer_type(a)
+    if max(-low, high) > limit // 2:
+        return clip(round_half_even(a), low, high)
+    # -2^22 <= a <= 2^22:  a + s with s = 1.5 * 2^23 is between 2^23 and 2^24, where floats are integers
+    shift = lit(1.5 * limit, a)
+    return sub(add(clip(a, low, high), shift), shift)
+
+
 @in_f32
 def round_half_even(a: Expr) -> Expr:
     """The nearest integer, as a float, halves to the even one; infinities and NaN stay. 9 operations."""

@@ -109,6 +109,18 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
+class Dot:
+    """A loop that sums products of bytes, u8 next to each other in memory and i8 of a constant parameter, takes four at a time.
+
+    for k in 10: acc += i32(a[k]) * i32(w[k * 64])    ->    for k_o in 3: acc = dot4(acc, u32(a[min(4*k_o, 6) .. + 4]), w'[k_o])
+
+    w' has the bytes in that order; those that the last, overlapping four have already counted are 0 in it.
+    """
+
+    var: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bind:
     """A loop whose iterations are independent is run as `kind` says: parallel, grid0..2 or lane0..2."""
 
@@ -116,11 +128,11 @@ class Bind:
     kind: LoopKind
 
 
-Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Pack | Bind
+Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Pack | Dot | Bind
 Schedule = tuple[Step, ...]
 
 STEPS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Pack, Bind)
+    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Pack, Dot, Bind)
 }
 
 

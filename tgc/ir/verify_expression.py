@@ -24,7 +24,7 @@ def verify_expression(root: Expr) -> None:
 
     - an operation has as many operands as its row says, of the types that its row says, and the type that follows;
     - EXP2, LOG2, SIN and SQRT take floats; AND, OR, XOR, SHL and SHR integers; ADD and DIV anything but bool;
-    - BITCAST keeps the width;
+    - BITCAST keeps the width of the whole vector and makes no more lanes of it;
     - the operands of an operation have the same number of lanes; vectors have a power of two of them, at least 2;
     - Ramp and Broadcast are made of scalars, a Ramp of an INDEX;
     - a Lit's value is a Python bool, int or float (not a numpy one) that fits its type;
@@ -72,7 +72,8 @@ def _verify_apply(expr: Apply) -> None:
     require(expr.dtype == expected, f"{op} gives {expected}, not {expr.dtype}")
     require(len({operand.lanes for operand in operands}) == 1, f"{op} on {[operand.lanes for operand in operands]} lanes")
     if op == ops.BITCAST:
-        require(operands[0].dtype.bits == expr.dtype.bits, f"BITCAST of {operands[0].dtype} to {expr.dtype}")
+        before, after = operands[0].dtype.bits * operands[0].lanes, expr.dtype.bits * expr.lanes
+        require(before == after and operands[0].dtype.bits <= expr.dtype.bits, f"BITCAST of {operands[0].dtype} to {expr.dtype}")
     require(takes(op, operands[-1].dtype), f"{op} on {operands[-1].dtype}")
 
 

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from tgc.ir.dtypes import from_numpy
 from tgc.ir.expr import Expr
 from tgc.ir.graph import Constant
 from tgc.ir.kernel import Kernel
@@ -22,8 +23,7 @@ from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
 from tgc.passes.placement import identifier
-from tgc.passes.schedule.apply import Scheduled
-from tgc.passes.schedule.pack import Packing, packed
+from tgc.passes.schedule.apply import Rearrangement, Scheduled, rearranged
 
 ALIGNMENT = 64
 Scheduler = Callable[[Kernel, frozenset[str]], Scheduled]
@@ -35,17 +35,17 @@ class _Weights:
 
     storages: list[Storage] = field(default_factory=list)
     chunks: list[tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=list)
-    known: dict[tuple[str, Packing | None], str] = field(default_factory=dict)
+    known: dict[tuple[str, tuple[Rearrangement, ...]], str] = field(default_factory=dict)
     end: int = 0
 
-    def add(self, constant: Constant, packing: Packing | None) -> str:
-        """The name of the storage that holds `constant`, packed so."""
-        key = (constant.digest, packing)
+    def add(self, constant: Constant, steps: tuple[Rearrangement, ...]) -> str:
+        """The name of the storage that holds `constant` after `steps`."""
+        key = (constant.digest, steps)
         if key not in self.known:
-            data = constant.data.reshape(-1) if packing is None else packed(constant.data, packing)
+            data = rearranged(constant.data, steps)
             name = f"w{len(self.storages)}_{identifier(constant.name)}".rstrip("_")
-            layout = "row-major" if packing is None else "packed"
-            self.storages.append(Storage(name, "weight", constant.dtype, data.size, self.end, constant.shape, layout))
+            layout = "packed" if steps else "row-major"
+            self.storages.append(Storage(name, "weight", from_numpy(data.dtype), data.size, self.end, constant.shape, layout))
             self.chunks.append((self.end, np.ascontiguousarray(data).view(np.uint8)))
             self.end = aligned(self.end + data.nbytes, ALIGNMENT)
             self.known[key] = name
@@ -110,7 +110,7 @@ def _arguments(lowered: Lowered, scheduled: Scheduled, weights: _Weights, loops:
             moves = dict(binding.moves)
             arguments.append(Argument(binding.block, binding.start, tuple(moves.get(loop, 0) for loop in loops)))
         else:
-            arguments.append(Argument(weights.add(binding.constant, scheduled.packings.get(parameter.buffer.name))))
+            arguments.append(Argument(weights.add(binding.constant, scheduled.packings.get(parameter.buffer.name, ()))))
     return tuple(arguments)
 
 

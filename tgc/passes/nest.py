@@ -7,7 +7,7 @@ from math import prod
 
 from tgc.ir import index as ix
 from tgc.ir.dtypes import INDEX, DType
-from tgc.ir.expr import Apply, Expr, Load, Var
+from tgc.ir.expr import Apply, Expr, Load, Ramp, Var
 from tgc.ir.kernel import Alloc, For, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
 from tgc.passes.schedule.loops import extents_of, parts
@@ -15,7 +15,7 @@ from tgc.passes.schedule.loops import extents_of, parts
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A load or store: the buffer's name, its place, whether it is a store, and the statement's value is `bits` wide."""
+    """A load or store: the buffer's name, its place, of several the first, and whether it is a store."""
 
     buffer: str
     place: Expr
@@ -58,7 +58,7 @@ def accesses(statement: Statement) -> list[Access]:
             found[Access(inner.buffer.name, inner.index, True)] = None
     for expr in walk(*expressions(statement)):
         if isinstance(expr, Load) and expr.buffer.space != "register":
-            found[Access(expr.buffer.name, expr.index, False)] = None
+            found[Access(expr.buffer.name, expr.index.base if isinstance(expr.index, Ramp) else expr.index, False)] = None
     return list(found)
 
 

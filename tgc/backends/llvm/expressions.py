@@ -96,7 +96,8 @@ def _ramp(fn: Function, expr: Ramp) -> Known:
 
 def _apply(fn: Function, expr: Apply) -> Known:
     scalar_choice = expr.op is ops.WHERE and expr.args[0].lanes == 1
-    parts = [widen(fn, arg, 1 if scalar_choice and i == 0 else expr.lanes) for i, arg in enumerate(expr.args)]
+    keep = expr.op is ops.BITCAST and expr.args[0].lanes != expr.lanes
+    parts = [fn.known[arg] if keep else widen(fn, arg, 1 if scalar_choice and i == 0 else expr.lanes) for i, arg in enumerate(expr.args)]
     scope, reads = _joined(parts)
     put = fn.put(scope)
     values = [part.text for part in parts]

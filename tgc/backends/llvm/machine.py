@@ -30,6 +30,7 @@ class Machine:
     data_layout:     LLVM's description of sizes and alignments.
     native_half:     float <-> half takes an instruction, not a library call.
     native_maximum:  llvm.maximum (a NaN on either side gives NaN) takes one instruction.
+    byte_products:   DOT4 is one instruction.
     abi:             the calling convention's name where a triple has several.
     """
 
@@ -41,6 +42,7 @@ class Machine:
     vector_bits: int
     native_half: bool
     native_maximum: bool
+    byte_products: bool
     abi: str
 
 
@@ -69,11 +71,11 @@ def target_machine(triple: str, cpu: str, features: str, abi: str = "") -> llvm.
 def machine_of(target: Target) -> Machine:
     """`target` as the printer sees it; "host" is filled in where it was not yet."""
     target = host_target(target)
-    return _machine(target.triple, target.cpu, target.features, target.vector_bits)
+    return _machine(target.triple, target.cpu, target.features, target.vector_bits, target.dot4)
 
 
 @cache
-def _machine(triple: str, cpu: str, features: str, vector_bits: int) -> Machine:
+def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_products: bool) -> Machine:
     abi = _abi(triple, features)
     generator = target_machine(triple, cpu, features, abi)
     layout = str(generator.target_data)
@@ -82,6 +84,7 @@ def _machine(triple: str, cpu: str, features: str, vector_bits: int) -> Machine:
         triple, cpu, features, "i32" if "p:32:32" in layout else "i64", layout, vector_bits,
         native_half=_converts_half(generator, triple),
         native_maximum=architecture.startswith(("aarch64", "arm64", "wasm")),
+        byte_products=byte_products,
         abi=abi,
     )  # fmt: skip
 
@@ -114,7 +117,12 @@ def host_target(target: Target) -> Target:
     bits, registers = _vectors(features, triple)
     if bits == 512:
         flags.append("-prefer-256-bit")
-    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers)
+    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers, _multiplies_bytes(features, bits))
+
+
+def _multiplies_bytes(features: dict[str, bool], bits: int) -> bool:
+    """Whether vpdpbusd is there for vectors of `bits`: AVX512-VNNI, or AVX-VNNI up to 256 bits."""
+    return (features.get("avx512vnni", False) and features.get("avx512vl", False)) or (bits == 256 and features.get("avxvnni", False))
 
 
 def _vectors(features: dict[str, bool], triple: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import F32, INDEX, DType
 from tgc.ir.expr import Apply, Expr, Lit
 
+BYTES_IN_WORD = 4
 _FLAGS = {"fadd": "fadd contract", "fmul": "fmul contract"}
 _BOOL = {"ADD": "or", "MUL": "and", "MAX": "or", "AND": "and", "OR": "or", "XOR": "xor"}
 _COMPARE = {
@@ -31,8 +32,10 @@ def operation(put: Put, machine: Machine, expr: Apply, values: list[str]) -> str
     match expr.op.name:
         case "CAST":
             return cast(put, machine, values[0], source, expr.dtype, lanes)
+        case "DOT4":
+            return byte_products(put, machine, values, lanes)
         case "BITCAST":
-            wanted = value_type(expr.dtype, lanes, machine)
+            kind, wanted = value_type(source, expr.args[0].lanes, machine), value_type(expr.dtype, lanes, machine)
             return values[0] if wanted == kind else put(f"bitcast {kind} {values[0]} to {wanted}")
         case "WHERE":
             condition = vector("i1", expr.args[0].lanes)
@@ -62,6 +65,21 @@ def _by_table(put: Put, machine: Machine, expr: Apply, values: list[str]) -> str
     if source == INDEX and name in ("add", "mul"):
         name = f"{name} nsw"
     return put(f"{_FLAGS.get(name, name.rstrip('_'))} {kind} {operands}")
+
+
+def byte_products(put: Put, machine: Machine, values: list[str], lanes: int) -> str:
+    """DOT4: one instruction for a whole vector where the machine has it, else four multiplications."""
+    kind = vector("i32", lanes)
+    if machine.byte_products and lanes * 32 in (128, 256, 512):
+        bytes_ = vector("i8", 4 * lanes)
+        operands = ", ".join([f"{kind} {values[0]}", *(f"{bytes_} {put(f'bitcast {kind} {word} to {bytes_}')}" for word in values[1:])])
+        return put(f"call {kind} @llvm.x86.avx512.vpdpbusd.{lanes * 32}({operands})")
+    total, left, right = values
+    for byte in range(BYTES_IN_WORD):
+        up, down = splat("i32", str(24 - 8 * byte), lanes), splat("i32", "24", lanes)
+        a, b = (put(f"{shift} {kind} {put(f'shl {kind} {word}, {up}')}, {down}") for shift, word in (("lshr", left), ("ashr", right)))
+        total = put(f"add {kind} {total}, {put(f'mul {kind} {a}, {b}')}")
+    return total
 
 
 def _intrinsic(put: Put, name: str, kind: str, values: list[str]) -> str:

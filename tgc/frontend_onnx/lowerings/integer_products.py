@@ -17,7 +17,7 @@ import numpy as np
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
 from tgc.frontend_onnx.lowerings.contraction import check, convolve
-from tgc.frontend_onnx.lowerings.quantise import limits, quantised, steps_of
+from tgc.frontend_onnx.lowerings.quantise import limits, quantised, saturated, steps_of
 from tgc.frontend_onnx.lowerings.spatial import sliding
 from tgc.frontend_onnx.quantisation import Steps, Stored
 from tgc.frontend_onnx.registry import lowers
@@ -138,12 +138,9 @@ def integer_conv(
 def requantised(b: LoweringBuilder, total: Node, scales: Sequence[Node], steps: Steps) -> Node:
     """An i32 sum, worth the product of `scales`, as `steps` stores it. The scales become one factor, as ONNX Runtime has it."""
     factor = b.div(b.mul(scales[0], scales[1]), steps.scale)
-    low, high = limits(steps.dtype)
 
     def rounded(value: Expr, scale: Expr, *zero: Expr) -> Expr:
-        whole = scalar.round_half_even(scalar.mul(ex.cast(value, F32), ex.cast(scale, F32)))
-        shifted = scalar.add(whole, ex.cast(zero[0], F32)) if zero else whole
-        return ex.cast(scalar.clip(shifted, low, high), steps.dtype)
+        return saturated(scalar.mul(ex.cast(value, F32), ex.cast(scale, F32)), steps.dtype, *zero)
 
     return b.elementwise(rounded, total, factor, *(() if steps.zero is None else (steps.zero,)))
 

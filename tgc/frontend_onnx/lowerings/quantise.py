@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+import numpy.typing as npt
+
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.folding import fold
 from tgc.frontend_onnx.lowerings.taking import repeated
 from tgc.frontend_onnx.quantisation import Steps, Stored
 from tgc.frontend_onnx.registry import lowers
@@ -12,8 +16,8 @@ from tgc.frontend_onnx.tensors import require_dtype
 from tgc.ir import expr as ex
 from tgc.ir import scalar
 from tgc.ir.dtypes import BF16, F16, F32, I32, U8, DType
-from tgc.ir.expr import Expr
-from tgc.ir.graph import Node
+from tgc.ir.expr import Expr, Lit
+from tgc.ir.graph import Constant, Input, Node
 
 
 def limits(dtype: DType) -> tuple[int, int]:
@@ -45,16 +49,36 @@ def _fitted(b: LoweringBuilder, x: Node, each: Node, axis: int, block: int) -> N
 
 
 def quantised(b: LoweringBuilder, x: Node, steps: Steps) -> Node:
-    """saturate(round_half_even(x / scale) + zero), computed in f32 at least."""
-    low, high = limits(steps.dtype)
+    """saturate(round_half_even(x / scale) + zero), computed in f32 at least.
+
+    Where x is computed and scale is known, x is multiplied by 1 / scale instead, as engines do that fold the scales of a quantised
+    product into one factor: a quotient as close to a tie as f32 can tell may go to the other side.
+    """
+    known = None if isinstance(x, Input | Constant) or steps.scale.dtype != F32 else fold(steps.scale)
+    factor = None if known is None else _reciprocal(b, known.astype(np.float64))
 
     def rounded(value: Expr, scale: Expr, *zero: Expr) -> Expr:
         kind = F32 if scale.dtype in (F16, BF16) else scale.dtype
-        whole = scalar.round_half_even(scalar.div(ex.cast(value, kind), ex.cast(scale, kind)))
-        shifted = scalar.add(whole, ex.cast(zero[0], kind)) if zero else whole
-        return ex.cast(scalar.clip(shifted, low, high), steps.dtype)
+        divide = scalar.div if factor is None else scalar.mul
+        return saturated(divide(ex.cast(value, kind), ex.cast(scale, kind)), steps.dtype, *zero)
 
-    return b.elementwise(rounded, x, steps.scale, *_present(steps.zero))
+    return b.elementwise(rounded, x, steps.scale if factor is None else factor, *_present(steps.zero))
+
+
+def _reciprocal(b: LoweringBuilder, scale: npt.NDArray[np.float64]) -> Node | None:
+    """1 / scale in f32; None where that would not be an ordinary number."""
+    ordinary = bool(np.all((scale > 2.0**-100) & (scale < 2.0**100)))
+    return b.constant((1.0 / scale).astype(np.float32)) if ordinary else None
+
+
+def saturated(value: Expr, dtype: DType, *zero: Expr) -> Expr:
+    """The float `value` rounded to an integer, a zero point (none: 0) added, and limited to what `dtype` holds."""
+    low, high = limits(dtype)
+    if not zero or isinstance(zero[0], Lit):
+        at = int(zero[0].value) if zero and isinstance(zero[0], Lit) else 0
+        return ex.cast(scalar.add(scalar.round_within(value, low - at, high - at), float(at)), dtype)
+    shifted = scalar.add(scalar.round_half_even(value), ex.cast(zero[0], value.dtype))
+    return ex.cast(scalar.clip(shifted, low, high), dtype)
 
 
 def dequantised(b: LoweringBuilder, x: Node, steps: Steps, dtype: DType | None = None) -> Node:

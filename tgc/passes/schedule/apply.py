@@ -6,25 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+import numpy as np
+import numpy.typing as npt
+
 from tgc.errors import InvalidIrError
+from tgc.ir.dtypes import U32
 from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
-from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import Bind, Distribute, Dot, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.distribute import distribute
+from tgc.passes.schedule.dot import Words, dot, words
 from tgc.passes.schedule.loops import find_loop
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
-from tgc.passes.schedule.pack import Packing, pack
+from tgc.passes.schedule.pack import Packing, pack, packed
 from tgc.passes.schedule.reduction import vectorize_reduction
 from tgc.passes.schedule.vectorize import vectorize
 from tgc.passes.schedule.write_out import write_out
 
+Rearrangement = Packing | Words
+
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A kernel after `schedule`, and for each packed parameter how its data is rearranged."""
+    """A kernel after `schedule`, and for each rearranged parameter what is done to its data, one after the other."""
 
     kernel: Kernel
-    packings: Mapping[str, Packing]
+    packings: Mapping[str, tuple[Rearrangement, ...]]
     schedule: Schedule = ()
 
 
@@ -33,15 +40,21 @@ class Scheduling:
     """A loop nest while its schedule is carried out, step by step."""
 
     body: Statement
-    packings: dict[str, Packing] = field(default_factory=dict)
+    packings: dict[str, tuple[Rearrangement, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
 
     def do(self, step: Step) -> None:
         """Carries out one step. Raises InvalidIrError where it does not fit."""
         if isinstance(step, Pack):
-            if step.buffer in self.packings:
+            if any(isinstance(done, Packing) for done in self.packings.get(step.buffer, ())):
                 raise InvalidIrError(f"{step.buffer} is packed already")
-            self.body, self.packings[step.buffer] = pack(self.body, step)
+            self.body, packing = pack(self.body, step)
+            self.packings[step.buffer] = (*self.packings.get(step.buffer, ()), packing)
+        elif isinstance(step, Dot):
+            self.body, name, how = dot(self.body, step)
+            if name in self.packings:
+                raise InvalidIrError(f"{name} is packed already")
+            self.packings[name] = (how,)
         else:
             self.body = apply_step(self.body, step)
         self.steps.append(step)
@@ -84,6 +97,8 @@ def apply_step(body: Statement, step: Step) -> Statement:
             return bind(body, step)
         case Pack():
             return pack(body, step)[0]
+        case Dot():
+            return dot(body, step)[0]
         case _:
             assert_never(step)
 
@@ -101,11 +116,18 @@ def _loops_of(step: Step) -> tuple[str, ...]:
             return (step.var,)
 
 
-def _packed_parameter(parameter: Parameter, packings: Mapping[str, Packing]) -> Parameter:
-    old = parameter.buffer
-    if old.name not in packings:
-        return parameter
-    packing = packings[old.name]
-    extents = [str(extent) for _, extent in packing.loops] + ([str(packing.lanes)] if packing.lanes > 1 else [])
-    doc = f"{parameter.doc}, packed {'x'.join(extents)}"
-    return Parameter(Buffer(old.name, old.dtype, packing.size, old.space), parameter.access, doc)
+def rearranged(data: npt.NDArray[np.generic], steps: tuple[Rearrangement, ...]) -> npt.NDArray[np.generic]:
+    """The data of a constant (any shape, read row-major) after `steps`, one-dimensional."""
+    for step in steps:
+        data = packed(data, step) if isinstance(step, Packing) else words(data, step)
+    return data.reshape(-1)
+
+
+def _packed_parameter(parameter: Parameter, packings: Mapping[str, tuple[Rearrangement, ...]]) -> Parameter:
+    old, doc = parameter.buffer, parameter.doc
+    for step in packings.get(old.name, ()):
+        packing = step if isinstance(step, Packing) else step.packing
+        extents = [str(extent) for _, extent in packing.loops] + ([str(packing.lanes)] if packing.lanes > 1 else [])
+        doc = f"{doc}, {'packed' if step is packing else 'words of'} {'x'.join(extents)}"
+        old = Buffer(old.name, old.dtype if step is packing else U32, step.size, old.space)
+    return Parameter(old, parameter.access, doc)
