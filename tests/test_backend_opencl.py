@@ -171,11 +171,6 @@ def test_what_is_too_large_for_int_indices():
         opencl.emit(replace(program, storages=tuple(far)), OPENCL, EmitOptions())
 
 
-def test_other_dialects_are_not_guessed():
-    with pytest.raises(UnsupportedError, match="no dialect of OpenCL C for the target 'qcom'"):
-        opencl.emit(programs.relu(), replace(OPENCL, name="qcom"), EmitOptions())
-
-
 @pytest.mark.parametrize(("text", "numbers"), [("0", (0, 0)), ("2", (2, 0)), ("1:3", (1, 3))])
 def test_device_variable(text, numbers):
     assert chosen_device({"TGC_OPENCL_DEVICE": text}) == numbers

@@ -38,6 +38,7 @@ def compile(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     name: str | None = None,
     weights: str = "file",
+    precision: str | None = None,
     selftest: bool = False,
     check_passes: bool = False,
     watch: Watch | None = None,
@@ -46,16 +47,16 @@ def compile(
     """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
 
     dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that
-    prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". selftest: add
-    NAME_selftest, which compares with results that the interpreter gives now. check_passes: compare every pass with the
-    interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of each pass.
-    Raises TgcError; then nothing was written.
+    prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". precision: one of
+    tgc.targets.PRECISIONS, on targets that have the choice. selftest: add NAME_selftest, which compares with results that the
+    interpreter gives now. check_passes: compare every pass with the interpreter. watch: called with the name of each step as it
+    begins. observe: called with the name and result of each pass. Raises TgcError; then nothing was written.
     """
     from tgc.backends.golden import record
     from tgc.passes import compile_graph
 
     options = _emit_options(weights)
-    chosen = resolve(target)
+    chosen = resolve(target) if precision is None else targets.with_precision(resolve(target), precision)
     clock = _Clock(watch)
     with clock.step("import"):
         graph = import_graph(model, dims or {}, shapes or {}, name, constants or {})
@@ -63,7 +64,7 @@ def compile(
         program = compile_graph(graph, chosen, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
-            options = replace(options, golden=record(graph, program))
+            options = replace(options, golden=record(graph, program, half=chosen.precision == "mixed"))
     with clock.step("emit"):
         files = emit(program, chosen, options)
     artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps))

@@ -8,6 +8,8 @@ from typing import Literal
 from tgc.errors import OptionError
 
 BackendName = Literal["llvm", "c", "opencl"]
+Precision = Literal["", "mixed", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Target:
     dot4: whether DOT4, four products of bytes summed, is one instruction.
     f16: whether arithmetic in half precision is native; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
+    images: whether memory is read through images where it can be, in texels of four elements.
+    precision: of floats, on targets with images. mixed: stored in half, computed in single precision; fp32: single for both.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Target:
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
+    images: bool = False
+    precision: Precision = ""
 
     def vector_lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector register; 1 where vectors do not pay."""
@@ -64,9 +70,13 @@ WASM32 = Target(
 )  # fmt: skip
 C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16)
 OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32)
+QCOM = Target(
+    "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
+    vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed",
+)  # fmt: skip
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host")
 
-TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL)
+TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL, QCOM)
 
 
 def find(name: str) -> Target:
@@ -75,6 +85,16 @@ def find(name: str) -> Target:
         if target.name == name:
             return target
     raise OptionError(f"there is no target {name!r}", hint=f"choose one of {', '.join(t.name for t in TARGETS)}")
+
+
+def with_precision(target: Target, precision: str) -> Target:
+    """`target` with floats stored and computed as `precision` says. Raises OptionError where it has no such choice."""
+    if not target.images:
+        raise OptionError(f"the target {target.name} has no choice of precision", "--precision", "leave it out")
+    for known in PRECISIONS:
+        if known == precision:
+            return replace(target, precision=known)
+    raise OptionError(f"there is no precision {precision!r}", "--precision", f"choose one of {', '.join(PRECISIONS)}")
 
 
 def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:

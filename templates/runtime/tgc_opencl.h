@@ -42,14 +42,15 @@ enum { TGC_CL_NEEDS_FP64 = 1, TGC_CL_NEEDS_FP16 = 2, TGC_CL_NEEDS_IMAGES = 4 };
 
 /* One buffer of a kernel: a cl_mem argument and, after it, an int argument, the element at which the buffer starts. */
 typedef struct tgc_cl_argument {
-  int32_t start;         /* in elements of the buffer's type */
+  int32_t start;         /* in elements of the buffer's type, of an image in texels */
   uint16_t element_bytes;
   uint8_t memory;        /* TGC_CL_ARENA, ... */
   uint8_t unused;
   uint32_t tensor;       /* which input, output or image */
 } tgc_cl_argument;
 
-/* Part of the arena or the weights as a two-dimensional image of RGBA texels. */
+/* Part of the arena or the weights as an image of RGBA texels: two-dimensional, or, where height is 0, the memory from its beginning on
+ * as one row (image1d_buffer_t). */
 typedef struct tgc_cl_image {
   uint64_t offset;    /* bytes into the memory */
   uint32_t width;     /* texels of a row */

@@ -133,15 +133,21 @@ static size_t size_of_device(const tgc_cl_context *self, cl_device_info what) {
 
 static tgc_status check_images(tgc_cl_context *self) {
   cl_bool has = CL_FALSE;
-  size_t width, height;
+  size_t width, height, row;
   uint32_t i;
   (void)clGetDeviceInfo(self->device, CL_DEVICE_IMAGE_SUPPORT, sizeof has, &has, NULL);
   if (!has) return tgc_cl_fail(self, TGC_DEVICE, "the model works on images and the device has none", self->model->name);
   width = size_of_device(self, CL_DEVICE_IMAGE2D_MAX_WIDTH);
   height = size_of_device(self, CL_DEVICE_IMAGE2D_MAX_HEIGHT);
+  row = size_of_device(self, CL_DEVICE_IMAGE_MAX_BUFFER_SIZE);
   for (i = 0; i < self->program_data->image_count; ++i) {
     const tgc_cl_image *image = &self->program_data->images[i];
-    if (image->width <= width && image->height <= height) continue;
+    if (image->width <= (image->height ? width : row) && image->height <= height) continue;
+    if (!image->height) {
+      (void)snprintf(self->message, sizeof self->message, "a row of %lu texels is longer than the device's %lu: %s",
+                     (unsigned long)image->width, (unsigned long)row, self->model->name);
+      return TGC_DEVICE;
+    }
     (void)snprintf(self->message, sizeof self->message, "an image of %lu x %lu texels is larger than the device's %lu x %lu: %s",
                    (unsigned long)image->width, (unsigned long)image->height, (unsigned long)width, (unsigned long)height,
                    self->model->name);

@@ -59,6 +59,16 @@ static cl_mem image_alone(tgc_cl_context *self, const tgc_cl_image *image, const
                        (void *)data, error);
 }
 
+/* A row of texels over part of the arena or the weights. Every device with images can do that. */
+static cl_mem image_of_row(tgc_cl_context *self, const tgc_cl_image *image, const cl_image_format *format, cl_int *error) {
+  cl_image_desc shape;
+  memset(&shape, 0, sizeof shape);
+  shape.image_type = CL_MEM_OBJECT_IMAGE1D_BUFFER;
+  shape.image_width = image->width;
+  shape.buffer = image->memory == TGC_CL_WEIGHTS ? self->weights : self->arena;
+  return clCreateImage(self->context, image->memory == TGC_CL_WEIGHTS ? CL_MEM_READ_ONLY : CL_MEM_READ_WRITE, format, &shape, NULL, error);
+}
+
 static tgc_status make_images(tgc_cl_context *self, const void *weights) {
   const int shared = self->program_data->image_count && tgc_cl_has_extension(self, "cl_khr_image2d_from_buffer");
   uint32_t i;
@@ -67,7 +77,10 @@ static tgc_status make_images(tgc_cl_context *self, const void *weights) {
     const cl_image_format format = {CL_RGBA, image->dtype == TGC_F16 ? CL_HALF_FLOAT : CL_FLOAT};
     cl_int error = CL_SUCCESS;
     tgc_status status;
-    cl_mem made = shared ? image_over_buffer(self, image, &format, &error) : image_alone(self, image, &format, weights, &error);
+    cl_mem made = NULL;
+    if (image->width == 0) continue; /* no kernel reads it */
+    if (image->height == 0) made = image_of_row(self, image, &format, &error);
+    else made = shared ? image_over_buffer(self, image, &format, &error) : image_alone(self, image, &format, weights, &error);
     status = tgc_cl_check(self, error, "clCreateImage", self->model->name);
     if (status != TGC_OK) return status;
     self->arrays.images[i] = made;

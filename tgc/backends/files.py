@@ -93,12 +93,14 @@ def linked(files: Mapping[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.endswith((".c", ".o")))
 
 
-def finished(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """`files` with the weights file, if there is to be one, and the manifest."""
+def finished(
+    program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes], more: Mapping[str, object] | None = None
+) -> dict[str, bytes]:
+    """`files` with the weights file, if there is to be one, and the manifest, which also holds `more`."""
     complete = dict(files)
     if separates(program, options):
         complete[f"{program.name}.weights"] = program.weights.tobytes()
-    complete["manifest.json"] = manifest(program, target, options, complete)
+    complete["manifest.json"] = manifest(program, target, options, complete, more or {})
     return complete
 
 

@@ -104,8 +104,8 @@ def _split_mix(counters: Words) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def record(graph: Graph, program: Program) -> Golden:
-    """The self-test of `program`, which was compiled from `graph`.
+def record(graph: Graph, program: Program, *, half: bool = False) -> Golden:
+    """The self-test of `program`, which was compiled from `graph`. half: values in between are stored in half precision.
 
     Inputs that make the model give a NaN or an infinity are tried once more as positive numbers. A value that moves by more than
     its tolerance when every float input does by a few units in the last place hangs on rounding (an index at a tie, a threshold),
@@ -118,7 +118,7 @@ def record(graph: Graph, program: Program) -> Golden:
         positive = True
         expected = _run(graph, inputs := generated(program.inputs, positive))
     moved = _run(graph, {name: _nudged(value) for name, value in inputs.items()}) if floats else expected
-    return Golden(tuple(_recorded(expected[tensor.name], moved[tensor.name]) for tensor in program.outputs), positive)
+    return Golden(tuple(_recorded(expected[tensor.name], moved[tensor.name], half) for tensor in program.outputs), positive)
 
 
 def _run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -136,14 +136,14 @@ def _nudged(value: Array) -> Array:
     return moved
 
 
-def _recorded(expected: Array, moved: Array) -> GoldenOutput:
+def _recorded(expected: Array, moved: Array, half: bool) -> GoldenOutput:
     plain = np.ravel(expected)
     if plain.dtype.kind in "iub":
         tolerance, stable = 0.0, plain == np.ravel(moved)
     else:
         numbers, others = plain.astype(np.float64), np.ravel(moved).astype(np.float64)
         largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=_SMALLEST_SCALE))
-        tolerance = RELATIVE_TOLERANCE[plain.dtype.name] * largest
+        tolerance = max(RELATIVE_TOLERANCE[plain.dtype.name], RELATIVE_TOLERANCE["float16"] if half else 0.0) * largest
         stable = agree(numbers, others, tolerance)
     elements = _chosen(np.flatnonzero(stable))
     return GoldenOutput(tuple(elements.tolist()), tuple(bits(plain[elements]).tolist()), tolerance)

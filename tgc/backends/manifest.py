@@ -20,10 +20,10 @@ FORMAT = 1
 """Raised when a reader of older manifests would misread a newer one."""
 
 
-def manifest(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes]) -> bytes:
+def manifest(program: Program, target: Target, options: EmitOptions, files: Mapping[str, bytes], more: Mapping[str, object]) -> bytes:
     """The manifest of an artifact that consists of `files`.
 
-    `nodes` maps each ONNX node to the kernels that compute it, in order.
+    `nodes` maps each ONNX node to the kernels that compute it, in order. more: what only some backends have to say.
     """
     inputs, outputs = tensor_views(program)
     separate = f"{program.name}.weights"
@@ -50,6 +50,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         ],
         "nodes": _nodes(program),
         "files": {name: _digest(program, name, files[name]) for name in sorted(files)},
+        **more,
     }
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 

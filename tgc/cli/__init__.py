@@ -12,6 +12,7 @@ import tgc
 from tgc.cli.arguments import State
 from tgc.cli.bench import bench
 from tgc.cli.build import compile_command
+from tgc.cli.inspect import inspect
 from tgc.cli.listings import ops, passes, targets
 from tgc.cli.opt import opt
 from tgc.cli.run import run
@@ -34,7 +35,7 @@ def group(state: State, debug: bool) -> None:
     state.debug = state.debug or debug
 
 
-for command in (compile_command, run, verify, bench, opt, ops, passes, targets):
+for command in (compile_command, run, verify, bench, opt, inspect, ops, passes, targets):
     group.add_command(command)
 
 

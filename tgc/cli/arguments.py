@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tgc.targets import TARGETS
+from tgc.targets import PRECISIONS, TARGETS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MODEL = click.Path(path_type=Path)
@@ -78,7 +78,7 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --const, --name, --weights."""
+    """--target, --dim, --shape, --const, --name, --weights, --precision."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
@@ -88,6 +88,8 @@ def compiling(command: Command) -> Command:
         click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),
         click.option("--weights", type=click.Choice(["file", "embed"]), default="file", show_default=True,
                      help="Weights in a file beside the program, or inside it."),
+        click.option("--precision", type=click.Choice(PRECISIONS),
+                     help="Of floats, for qcom: stored in half and computed in single precision (mixed, the default), or one for both."),
     )(command)  # fmt: skip
 
 

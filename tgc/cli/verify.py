@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @compiling
 @click.option("--against", type=click.Choice(["auto", "recorded", "onnxruntime", "reference"]), default="auto", show_default=True,
               help="auto: recorded test data beside the model, else ONNX Runtime, else the ONNX reference.")  # fmt: skip
-@click.option("--rtol", type=float, help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, by type].")
+@click.option("--rtol", type=float, help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].")
 @click.option("--atol", type=float, default=0.0, show_default=True, help="Allowed absolute error on top.")
 @click.option("--per-kernel", is_flag=True, help="Also compare each kernel alone with the interpreter.")
 @feeding
@@ -38,7 +38,7 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
     from tgc.verify import verify as check
 
     artifact = build(model, **flags)
-    tolerance = Tolerance(rtol, atol)
+    tolerance = Tolerance(1e-2 if rtol is None and artifact.target.precision == "mixed" else rtol, atol)
     found = cases(model, artifact.graph, against, seed, mapping(ranges, "--range"))
     reports = check(artifact, found, tolerance)
     kernels: list[KernelReport] = []

@@ -18,6 +18,7 @@ from tgc.passes.assemble import assemble
 from tgc.passes.check import check_graph, check_program
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
+from tgc.passes.images import images
 from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
@@ -77,4 +78,10 @@ def compile_graph(graph: Graph, target: Target, *, check: bool = False, observe:
         check_program(graph, program)
     if observe:
         observe("program", program)
+    if target.images:
+        program = images(program, target)
+        if check:
+            verify_program(program)
+        if observe:
+            observe("images", program)
     return program

@@ -23,6 +23,9 @@ Besides the operations of `tgc.ir.ops` there are these keys. Optional ones are u
     FMA       optional               {0} * {1} + {2}
     MAX_LIT   optional               MAX whose second argument is a literal other than NaN
     DIV_LIT, SHL_LIT, SHR_LIT        optional: the second argument is a literal (and greater than 0 for DIV)
+    TEXEL     {0} {1}                a texel of image {0}, as float; on one lane: its element {2}
+    WIDEN     optional               CAST of the elements from address {0} on, read and converted at once
+    NARROW    optional               a statement: {1}, not yet converted, to address {0}
 """
 
 from __future__ import annotations
@@ -93,7 +96,8 @@ class Dialect:
     literals: dtype name -> pattern around the digits, which for f16 and bf16 are those of the bits; infinity, nan: the same for
               what has no digits.
     kernel:   the head of a kernel, with {name} and {parameters}. parameter: with {space} {const} {type} {name} and its
-              {position}. entry: a line at the kernel's start for each parameter, with {name} and {position}.
+              {position}; image: the same for an image, which comes with the texel at which it starts, `start{position}`. entry: a
+              line at the kernel's start for each parameter, with {name} and {position}.
     spaces:   address space -> what precedes a pointer's type or an array's.
     loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
               the variable of a loop that the launch stands for.
@@ -114,6 +118,7 @@ class Dialect:
     loop: str
     grids: Mapping[str, str] = field(default_factory=dict)
     entry: str = ""
+    image: str = ""
     barrier: str = ""
     reserved: frozenset[str] = frozenset()
     functions: str = ""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect, Form, form_keys, literal
+from tgc.backends.cfamily.dialect import ATOM, SUM, UNARY, Dialect, Form, form_keys, literal
 from tgc.backends.cfamily.uses import Clock, Slot, Value, constant_slot, depth_of
 from tgc.errors import InvalidIrError
+from tgc.ir import expr as ex
+from tgc.ir import ops
 from tgc.ir.dtypes import INDEX, DType
-from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, children
+from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, cast, children
 from tgc.ir.rewrite import walk
+from tgc.ir.texels import TEXEL, texel_at, texel_of
 
 Text = tuple[str, int]  # the text and how tightly it binds
 LONG = 90
@@ -43,7 +46,7 @@ class Writer:
     """Where a kernel's text grows.
 
     slots: register buffers that are variables. taken: identifiers in use. names: of buffers and loop variables. depths: the scope in
-    which a loop variable lives.
+    which a loop variable lives. starts: of image parameters, the variable that holds the texel at which each begins.
     """
 
     dialect: Dialect
@@ -55,6 +58,7 @@ class Writer:
     clock: Clock = field(default_factory=Clock)
     depths: dict[str, int] = field(default_factory=dict)
     depth_memo: dict[Expr, tuple[int, int]] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)
     fresh: int = 0
 
 
@@ -182,6 +186,8 @@ def _text(writer: Writer, expr: Expr) -> Text:
 
 def _load(writer: Writer, load: Load) -> Text:
     buffer, index = load.buffer, load.index
+    if buffer.space == "image":
+        return _texel(writer, load, load)
     if index.lanes == 1 or buffer.name in writer.slots:
         return element(writer, buffer, index), ATOM
     if isinstance(index, Ramp):
@@ -196,7 +202,40 @@ def _load(writer: Writer, load: Load) -> Text:
 # ---- operations
 
 
+def _texel(writer: Writer, load: Load, value: Expr) -> Text:
+    """A load from an image as `value`, which is the load or a cast of it: a whole texel, or an element of one that has a name."""
+    if load.lanes > 1:
+        place = texel_at(load.index)
+        if place is None:
+            raise InvalidIrError(f"a load from image {load.buffer.name} that is no texel")
+        text, level = expression(writer, place)
+        start = writer.starts[load.buffer.name]
+        where = start if text == "0" else f"{start} + {text if level <= SUM else f'({text})'}"
+        return spell(writer, "TEXEL", load.dtype, value.dtype, load.lanes, ((writer.names[load.buffer.name], ATOM), (where, SUM)))
+    found = texel_of(load.index)
+    if found is None:
+        raise InvalidIrError(f"a load from image {load.buffer.name} of an element that is not known")
+    whole: Expr = Load(load.buffer, Ramp(ex.apply(ops.MUL, found[0], ex.index(TEXEL)), 1, TEXEL))
+    name = atom(writer, cast(whole, value.dtype))
+    return f"{name}.s{found[1]}", ATOM
+
+
+def _widened(writer: Writer, load: Load, value: Apply) -> Text | None:
+    """A cast of what is loaded, where the dialect does both at once; else None."""
+    if load.buffer.space == "image":
+        return _texel(writer, load, value)
+    contiguous = load.index.lanes == 1 or (isinstance(load.index, Ramp) and load.index.stride == 1)
+    if load.buffer.name in writer.slots or not contiguous or find(writer.dialect, "WIDEN", load.dtype, value.dtype, load.lanes) is None:
+        return None
+    start = load.index.base if isinstance(load.index, Ramp) else load.index
+    return spell(writer, "WIDEN", load.dtype, value.dtype, load.lanes, ((address(writer, load.buffer, start), UNARY),))
+
+
 def _apply(writer: Writer, expr: Apply) -> Text:
+    if expr.op is ops.CAST and isinstance(expr.args[0], Load):
+        found = _widened(writer, expr.args[0], expr)
+        if found is not None:
+            return found
     match expr.op.name:
         case "WHERE":
             return _where(writer, expr)

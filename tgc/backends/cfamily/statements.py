@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect
 from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, name_deep, slot_name, spell
+from tgc.backends.cfamily.texels import narrowing
 from tgc.backends.cfamily.uses import body_of, constant_slot, count_uses, local_names, register_slots, written
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer, Expr, Load, Ramp, Var
@@ -41,8 +42,13 @@ def print_kernel(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...] = ()) 
 def _entry(writer: Writer, parameters: tuple[Parameter, ...], outer: tuple[For, ...]) -> tuple[str, ...]:
     """The lines that a kernel begins with."""
     dialect = writer.dialect
-    names = [writer.names[parameter.buffer.name] for parameter in parameters] if dialect.entry else []
-    lines = [dialect.entry.format(name=name, position=position) for position, name in enumerate(names)]
+    lines: list[str] = []
+    for position, parameter in enumerate(parameters):
+        name = writer.names[parameter.buffer.name]
+        if parameter.buffer.space == "image":
+            writer.starts[parameter.buffer.name] = f"start{position}"
+        elif dialect.entry:
+            lines.append(dialect.entry.format(name=name, position=position))
     for loop in outer:
         writer.depths[loop.var.name] = 0
         lines.append(dialect.grids[loop.kind].format(var=writer.names[loop.var.name], extent=loop.extent))
@@ -97,7 +103,8 @@ def _parameters(writer: Writer, parameters: tuple[Parameter, ...]) -> str:
     lines = []
     for position, parameter in enumerate(parameters):
         buffer = parameter.buffer
-        text = dialect.parameter.format(
+        pattern = dialect.image if buffer.space == "image" else dialect.parameter
+        text = pattern.format(
             space=dialect.spaces[buffer.space], const="const " if parameter.access == "read" else "",
             type=dialect.elements[buffer.dtype.name], name=writer.names[buffer.name],
             position=position,
@@ -209,6 +216,9 @@ def _store(writer: Writer, store: Store, pending: dict[str, Buffer]) -> None:
 
 def _store_text(writer: Writer, buffer: Buffer, index: Expr, value: Expr) -> str:
     dtype = buffer.dtype
+    narrowed = narrowing(writer, buffer, index, value)
+    if narrowed is not None:
+        return narrowed
     if index.lanes == 1:
         text = expression(writer, value)[0]
         return f"{element(writer, buffer, index)} = {text}"

@@ -7,6 +7,8 @@ are added and multiplied as unsigned ones, since C leaves their overflow undefin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tgc.backends.cfamily.dialect import CHOICE, EQUALITY, ORDER, SUM, UNARY, Dialect, Form, call, infix, prefix
 from tgc.backends.opencl.words import RESERVED
 
@@ -162,3 +164,16 @@ OPENCL = Dialect(
     reserved=RESERVED,
 )  # fmt: skip
 """Desktop devices and PoCL: everything in buffers."""
+
+_HALVES = "(__global const half *)({0})"
+QCOM = replace(
+    OPENCL,
+    scalar={**OPENCL.scalar, "FMA.f32": call("mad({0}, {1}, {2})"), "WIDEN.f16.f32": call(f"vload_half(0, {_HALVES})"),
+            "NARROW.f32.f16": call("vstore_half({1}, 0, (__global half *)({0}))")},
+    vector={**OPENCL.vector, "FMA.f32": call("mad({0}, {1}, {2})"), "WIDEN.f16.f32": call(f"vload_half{{n}}(0, {_HALVES})"),
+            "NARROW.f32.f16": call("vstore_half{n}({1}, 0, (__global half *)({0}))"),
+            "TEXEL": call("read_imagef({0}, {1})")},
+    image="__read_only image1d_buffer_t {name}, const int start{position}",
+    spaces={**OPENCL.spaces, "image": ""},
+)  # fmt: skip
+"""Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not."""

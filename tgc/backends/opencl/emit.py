@@ -9,12 +9,15 @@ import tgc
 from tgc.backends.cfamily.dialect import Dialect
 from tgc.backends.files import data_sources, fields, finished, linked, render, runtime_files
 from tgc.backends.names import c_string, comment
-from tgc.backends.opencl.dialect import OPENCL
+from tgc.backends.opencl.dialect import OPENCL, QCOM
 from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError, UnsupportedError
+from tgc.ir.dtypes import F16, F32
+from tgc.ir.kernel import Parameter
 from tgc.ir.program import Argument, Call, Program, Storage
 from tgc.ir.program import launches as launches_of
+from tgc.ir.texels import TEXEL
 from tgc.targets import Target
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
@@ -26,6 +29,9 @@ RUNTIME = (
 SELFTEST = ("tgc_opencl_selftest.c", "tgc_opencl_selftest.h", "tgc_selftest.c", "tgc_selftest.h")
 _MEMORY = {"arena": "TGC_CL_ARENA", "weight": "TGC_CL_WEIGHTS", "input": "TGC_CL_INPUT", "output": "TGC_CL_OUTPUT"}
 
+_IMAGES = (("arena", F16), ("weight", F16), ("arena", F32), ("weight", F32))
+"""The images that a program has, if any: each memory as each type of texel."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArgumentRow:
@@ -35,6 +41,19 @@ class ArgumentRow:
     element_bytes: int
     memory: str
     tensor: int
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """A tgc_cl_image as the template shows it."""
+
+    offset: int
+    width: int
+    height: int
+    row_bytes: int
+    memory: str
+    dtype: str
     doc: str
 
 
@@ -55,10 +74,12 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     name = program.name
     texts = tuple(kernel_text(kernel, dialect(target)) for kernel in program.kernels)
     source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
+    rows = launches(program, texts)
     filled = {
-        "launches": launches(program, texts), "lines": [_source_line(line) for line in source.decode().splitlines()],
-        "needs": "TGC_CL_NEEDS_FP64" if needs_fp64(texts) else "0", "build_options": c_string(BUILD_OPTIONS),
-        "images": (), "program_sha256": _digest(source), "run": "NULL /* it runs on a device */", **fields(program, target, options),
+        "launches": rows, "lines": [_source_line(line) for line in source.decode().splitlines()],
+        "needs": _needs(program, texts), "build_options": c_string(BUILD_OPTIONS),
+        "images": _images(program), "program_sha256": _digest(source), "run": "NULL /* it runs on a device */",
+        **fields(program, target, options),
     }  # fmt: skip
     code = {f"{name}.c": render("opencl_model.c.j2", **filled), **data_sources(program, options)}
     runtime = runtime_files(*RUNTIME, *(SELFTEST if options.golden else ()))
@@ -67,14 +88,13 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
         "example_main.c": render("opencl_example_main.c.j2", **filled),
         "CMakeLists.txt": render("opencl_CMakeLists.txt.j2", name=name, code=linked({**code, **runtime})),
     }  # fmt: skip
-    return finished(program, target, options, files)
+    listed = [{"kernel": row.kernel, "global": row.global_size, "local": row.local_size} for row in rows]
+    return finished(program, target, options, files, {"launches": listed, "build_options": BUILD_OPTIONS})
 
 
 def dialect(target: Target) -> Dialect:
-    """The dialect that `target` compiles. Raises UnsupportedError where there is none."""
-    if target.name != "opencl":
-        raise UnsupportedError(f"there is no dialect of OpenCL C for the target {target.name!r}")
-    return OPENCL
+    """The dialect that `target` compiles."""
+    return QCOM if target.images else OPENCL
 
 
 def launches(program: Program, texts: tuple[KernelText, ...]) -> tuple[LaunchRow, ...]:
@@ -88,18 +108,21 @@ def launches(program: Program, texts: tuple[KernelText, ...]) -> tuple[LaunchRow
         text = by_name[call.kernel]
         if 0 in text.launch.global_size:
             continue
-        rows.append(_launch(call, text, first, storages, positions))
+        rows.append(_launch(call, text, program.kernel(call.kernel).parameters, first, storages, positions))
         first += len(call.arguments)
     return tuple(rows)
 
 
-def _launch(call: Call, text: KernelText, first: int, storages: dict[str, Storage], positions: dict[str, int]) -> LaunchRow:
-    arguments = tuple(_argument(argument, storages[argument.storage], positions) for argument in call.arguments)
+def _launch(
+    call: Call, text: KernelText, parameters: tuple[Parameter, ...], first: int, storages: dict[str, Storage], positions: dict[str, int]
+) -> LaunchRow:
+    pairs = zip(parameters, call.arguments, strict=True)
+    arguments = tuple(_argument(argument, storages[argument.storage], positions, p.buffer.space == "image") for p, argument in pairs)
     return LaunchRow(text.symbol, first, arguments, text.launch.global_size, text.launch.lane, comment(", ".join(call.origins)))
 
 
-def _argument(argument: Argument, storage: Storage, positions: dict[str, int]) -> ArgumentRow:
-    """Where a kernel's buffer begins: elements into the arena or the weights, or into a tensor."""
+def _argument(argument: Argument, storage: Storage, positions: dict[str, int], image: bool) -> ArgumentRow:
+    """Where a kernel's buffer begins: elements (of an image, texels) into the arena or the weights, or elements into a tensor."""
     offset, rest = divmod(storage.offset, storage.dtype.bytes)
     if rest:
         raise InvalidIrError(f"storage {storage.name} is not aligned to its elements")
@@ -109,7 +132,36 @@ def _argument(argument: Argument, storage: Storage, positions: dict[str, int]) -
         raise UnsupportedError(f"{storage.name} reaches beyond element {_LARGEST}, the last that OpenCL kernels of tgc address")
     shape = "x".join(str(extent) for extent in storage.shape) or "scalar"
     doc = comment(f"{storage.name}: {storage.dtype.name} {shape}, {storage.layout}")
+    if image:
+        texel = storage.dtype.bytes * TEXEL
+        return ArgumentRow(start // TEXEL, texel, "TGC_CL_IMAGE", _IMAGES.index((storage.role, storage.dtype)), doc)
     return ArgumentRow(start, storage.dtype.bytes, _MEMORY[storage.role], positions[storage.name] if bound else 0, doc)
+
+
+def _images(program: Program) -> tuple[ImageRow, ...]:
+    """The arena and the weights whole, as images of the types of texels that kernels read; of width 0 where none does."""
+    read = {
+        (program.storage(argument.storage).role, parameter.buffer.dtype.name)
+        for call in program.calls
+        for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True)
+        if parameter.buffer.space == "image"
+    }
+    sizes = {"arena": program.arena_bytes, "weight": int(program.weights.size)}
+    return tuple(
+        ImageRow(0, sizes[role] // (TEXEL * dtype.bytes) if (role, dtype.name) in read else 0, 0, 0, _MEMORY[role],
+                 f"TGC_{dtype.name.upper()}", f"the {role} in {dtype.name}")
+        for role, dtype in _IMAGES
+    ) if read else ()  # fmt: skip
+
+
+def _reads_images(program: Program) -> bool:
+    return any(parameter.buffer.space == "image" for kernel in program.kernels for parameter in kernel.parameters)
+
+
+def _needs(program: Program, texts: tuple[KernelText, ...]) -> str:
+    """What the device has to have, as bits of the runtime."""
+    found = ["TGC_CL_NEEDS_FP64"] if needs_fp64(texts) else []
+    return " | ".join([*found, "TGC_CL_NEEDS_IMAGES"] if _reads_images(program) else found) or "0"
 
 
 def _digest(source: bytes) -> str:
