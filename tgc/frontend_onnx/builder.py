@@ -208,7 +208,7 @@ class LoweringBuilder:
     def swap(self, x: Node, first: int, second: int) -> Node:
         """`x` with two axes exchanged."""
         order = list(range(len(x.shape)))
-        a, b = self.axes((first, second), len(order))
+        a, b = self.axis(first, len(order)), self.axis(second, len(order))
         order[a], order[b] = b, a
         return self.graph.permute(x, tuple(order))
 

@@ -264,21 +264,30 @@ def _from_front(b: LoweringBuilder, whole: Node, axis: int) -> Node:
 
 
 def _scan_8(control: Control) -> Sequence[Node] | None:
-    """Scan of opset 8: everything has a leading batch axis, and each entry of the batch is a scan of its own."""
+    """Scan of opset 8: everything has a leading batch axis, and each entry of the batch is a scan of its own length."""
     b, graph = control.b, control.graph("body")
     lengths, *given = control.inputs
     count = _scanned_count(control)
     nodes = [node for node in given if node is not None]
     states, wholes = nodes[: len(nodes) - count], nodes[len(nodes) - count :]
-    known = None if lengths is None else fold(lengths)
-    if lengths is not None and (known is None or (known.astype(np.int64) < wholes[0].shape[1]).any()):
-        raise b.unsupported("input sequence_lens with sequences that end early")
+    whole = wholes[0].shape[1]
+    counts = [whole] * wholes[0].shape[0] if lengths is None else list(b.known_ints(lengths, "sequence_lens"))
+    if len(counts) != wholes[0].shape[0] or not all(0 <= count <= whole for count in counts):
+        raise b.invalid(f"sequences of lengths {counts} in tensors of shape {list(wholes[0].shape)}")
     directions = control.integers("directions", count), (0,) * (len(graph.output) - len(states))
     entries: list[list[Node]] = []
-    for at in range(wholes[0].shape[0]):
+    for at, length in enumerate(counts):
         own = [b.reshape(b.narrow(node, 0, at, 1), node.shape[1:]) for node in nodes]
-        results = _scanned(control, own[: len(states)], own[len(states) :], directions)
+        kept = [b.narrow(node, 0, 0, length) for node in own[len(states) :]]
+        results = _scanned(control, own[: len(states)], kept, directions)
         if results is None:
             return None
-        entries.append(results)
+        slabs = [_filled(b, slab, whole) for slab in results[len(states) :]]
+        entries.append([*results[: len(states)], *slabs])
     return [b.stack(column, 0) for column in zip(*entries, strict=True)]
+
+
+def _filled(b: LoweringBuilder, x: Node, length: int) -> Node:
+    """`x` with 0 behind it along axis 0, `length` long."""
+    rest = [length - x.shape[0], *(0 for _ in x.shape[1:])]
+    return b.pad(x, [0] * len(rest), rest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import pi, prod
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from tgc.frontend_onnx.lowerings.normalization import softmax
 from tgc.frontend_onnx.lowerings.reductions import largest_index
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
-from tgc.ir.dtypes import F32, I32
+from tgc.ir.dtypes import F32, I32, I64
+from tgc.ir.expr import Expr
 from tgc.ir.graph import Node
 
 ML = "ai.onnx.ml"
@@ -75,12 +76,59 @@ def transformed(b: LoweringBuilder, scores: Node, name: str) -> Node:
             zero = b.elementwise(lambda s: scalar.eq(s, 0), scores)
             shown = b.where_(zero, b.scalar(float("-inf"), scores.dtype), scores)
             return b.where_(zero, b.scalar(0.0, scores.dtype), softmax(b, shown, axis=-1))
-    raise b.unsupported(f"post_transform {name!r}")
+        case "PROBIT":
+            return b.elementwise(_probit, scores)
+    raise b.invalid(f"post_transform is {name!r}")
+
+
+def _probit(chance: Expr) -> Expr:
+    """The inverse of the normal distribution, to about 2e-3, with the approximation of erf's inverse that ONNX's reference has.
+
+    S. Winitzki, A handy approximation for the error function and its inverse, 2008, equation 7, with a = 0.147.
+    """
+    x = scalar.sub(scalar.mul(chance, 2.0), 1.0)
+    logarithm = scalar.log(scalar.mul(scalar.sub(1.0, x), scalar.add(x, 1.0)))
+    half = scalar.add(scalar.mul(logarithm, 0.5), 2 / (pi * 0.147))
+    root = scalar.sqrt(scalar.sub(scalar.mul(half, half), scalar.mul(logarithm, 1 / 0.147)))
+    size = scalar.sqrt(scalar.mul(scalar.sub(root, half), 2.0))
+    return scalar.where(scalar.lt(x, 0.0), scalar.neg(size), size)
+
+
+def second_class(b: LoweringBuilder, scores: Node, post_transform: str, signed: bool = False) -> Node:
+    """Scores [N, 2] of two classes from those [N, 1] of the second: [1 - s, s], or [-s, s] where they are `signed`.
+
+    As in ONNX Runtime, LOGISTIC is taken of -s and s, and SOFTMAX of neither.
+    """
+    if post_transform == "PROBIT":
+        raise b.unsupported("post_transform 'PROBIT' of one score for two classes")
+    if signed or post_transform == "LOGISTIC":
+        both = b.concat([b.elementwise(scalar.neg, scores), scores], 1)
+        return transformed(b, both, "LOGISTIC") if post_transform == "LOGISTIC" else both
+    return b.concat([b.elementwise(lambda s: scalar.sub(1.0, s), scores), scores], 1)
+
+
+def of_two(b: LoweringBuilder, scores: Node, classes: Sequence[int], threshold: float = 0.0) -> Node:
+    """The second of two classes, or 1, where its score, in the last column of [N, 1 or 2], is above `threshold`; else the first, or 0."""
+    low, high = classes if len(classes) == 2 else (0, 1)
+    own = b.squeeze(b.narrow(scores, 1, scores.shape[1] - 1, 1), (1,))
+    return b.elementwise(lambda s: scalar.where(scalar.gt(s, threshold), scalar.lit(high, I64), scalar.lit(low, I64)), own)
+
+
+def rows_of(b: LoweringBuilder, x: Node) -> Node:
+    """x [N, features], or one row [features], as f32 [N, features]."""
+    return b.cast(b.reshape(x, (1, *x.shape)) if len(x.shape) == 1 else x, F32)
+
+
+def require_numbers(b: LoweringBuilder, numbers: Sequence[int] | None, words: Sequence[str] | None) -> Sequence[int]:
+    """The classes. Raises UnsupportedError where they are strings."""
+    if not numbers or words:
+        raise b.unsupported("classes that are strings", "export the model with integer labels")
+    return numbers
 
 
 def _linear(b: LoweringBuilder, x: Node, coefficients: Sequence[float], intercepts: Sequence[float] | None, rows: int) -> Node:
     """x [N, features] times coefficients [rows, features] transposed, plus intercepts, f32."""
-    wide = b.cast(b.reshape(x, (1, *x.shape)) if len(x.shape) == 1 else x, F32)
+    wide = rows_of(b, x)
     if len(coefficients) != rows * wide.shape[1]:
         raise b.invalid(f"{len(coefficients)} coefficients for {rows} rows of {wide.shape[1]} features")
     weights = np.array(coefficients, np.float32).reshape(rows, -1).T
@@ -114,65 +162,24 @@ def linear_classifier(
     multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Node, Node]:
-    """x [N, features] -> the class of the highest score [N], i64, and the scores [N, classes]."""
-    if classlabels_ints is None or classlabels_strings is not None:
-        raise b.unsupported("classes that are strings")
-    features = x.shape[-1]
-    if len(coefficients) != features * len(classlabels_ints):
-        raise b.unsupported(f"{len(coefficients)} coefficients for {features} features and {len(classlabels_ints)} classes")
-    scores = _linear(b, x, coefficients, intercepts, len(classlabels_ints))
-    return labels(b, scores, classlabels_ints), transformed(b, scores, post_transform)
+    """x [N, features] -> the class of the highest score [N], i64, and the scores [N, classes].
+
+    One row of coefficients is for the second of two classes, which wins above 0.
+    """
+    classes = require_numbers(b, classlabels_ints, classlabels_strings)
+    rows, rest = divmod(len(coefficients), x.shape[-1])
+    if rest or rows not in (1, len(classes)):
+        raise b.invalid(f"{len(coefficients)} coefficients for {x.shape[-1]} features and {len(classes)} classes")
+    scores = _linear(b, x, coefficients, intercepts, rows)
+    if rows > 1:
+        return labels(b, scores, classes), transformed(b, scores, post_transform)
+    chosen = of_two(b, scores, classes)
+    if len(classes) == 2:
+        return chosen, second_class(b, scores, post_transform)
+    return chosen, transformed(b, scores, post_transform) if post_transform == "PROBIT" else scores
 
 
 def labels(b: LoweringBuilder, scores: Node, classes: Sequence[int]) -> Node:
     """The class with the highest of scores [N, classes], the first of several: [N], i64."""
     best = b.squeeze(largest_index(b, scores, 1), (1,))
     return b.gather(b.constant(np.array(classes, np.int64)), [best], best.shape)
-
-
-@lowers("SVMRegressor", since=1, domain=ML)
-def svm_regressor(
-    b: LoweringBuilder,
-    x: Node,
-    *,
-    coefficients: tuple[float, ...] | None = None,
-    kernel_params: tuple[float, ...] | None = None,
-    kernel_type: str = "LINEAR",
-    n_supports: int = 0,
-    one_class: int = 0,
-    post_transform: str = "NONE",
-    rho: tuple[float, ...] | None = None,
-    support_vectors: tuple[float, ...] | None = None,
-) -> Node:
-    """x [N, features] -> [N, 1], f32: the sum over support vectors of coefficient * kernel, plus rho; its sign where `one_class`."""
-    wide = b.cast(x, F32)
-    numbers = np.array(coefficients or (), np.float32)
-    if n_supports:
-        vectors = np.array(support_vectors or (), np.float32).reshape(n_supports, -1)
-        near = _kernel(b, wide, vectors, kernel_type, kernel_params or (0.0, 0.0, 0.0))
-        out = b.matmul(near, b.constant(numbers.reshape(-1, 1)))
-    else:
-        out = b.matmul(wide, b.constant(numbers.reshape(-1, 1)))
-    shifted = out if not rho else b.add(out, b.scalar(rho[0], F32))
-    if one_class:
-        return b.elementwise(lambda a: scalar.where(scalar.gt(a, 0), scalar.lit(1, a), scalar.lit(-1, a)), shifted)
-    return transformed(b, shifted, post_transform)
-
-
-def _kernel(b: LoweringBuilder, x: Node, vectors: np.ndarray, kind: str, numbers: Sequence[float]) -> Node:
-    """[N, vectors]; numbers: gamma, coef0, degree."""
-    gamma, shift, degree = numbers
-    if kind == "RBF":
-        apart = b.sub(b.unsqueeze(x, (1,)), b.constant(vectors[None]))
-        squares = b.reduce(ops.ADD, b.mul(apart, apart), (2,), keepdims=False)
-        return b.elementwise(lambda d: scalar.exp(scalar.mul(d, -gamma)), squares)
-    dot = b.matmul(x, b.constant(np.ascontiguousarray(vectors.T)))
-    moved = b.elementwise(lambda d: scalar.add(scalar.mul(d, gamma), shift), dot)
-    match kind:
-        case "LINEAR":
-            return dot
-        case "POLY":
-            return b.elementwise(lambda d: scalar.pow(d, scalar.lit(degree, d)), moved)
-        case "SIGMOID":
-            return b.elementwise(scalar.tanh, moved)
-    raise b.invalid(f"kernel_type is {kind!r}")

@@ -22,27 +22,6 @@ def identity(b: LoweringBuilder, x: Node) -> Node:
     return x
 
 
-@lowers("Dropout", since=(7, 10))
-def dropout_7(b: LoweringBuilder, x: Node, *, ratio: float = 0.5) -> Node | tuple[Node, ...]:
-    """The input, as in inference; the mask keeps everything."""
-    return _kept(b, x, BOOL if b.opset >= 10 else x.dtype)
-
-
-@lowers("Dropout", since=(12, 13, 22))
-def dropout(
-    b: LoweringBuilder, x: Node, ratio: Node | None = None, training_mode: Node | None = None, *, seed: int | None = None
-) -> Node | tuple[Node, ...]:
-    """The input, as in inference; the mask keeps everything. Training mode is supported with a ratio of 0 only."""
-    training = training_mode is not None and bool(b.known(training_mode, "training_mode").reshape(-1)[0])
-    if training and (ratio is None or float(b.known(ratio, "ratio").reshape(-1)[0]) != 0):
-        raise b.unsupported("dropout in training mode", "export the model for inference")
-    return _kept(b, x, BOOL)
-
-
-def _kept(b: LoweringBuilder, x: Node, mask: DType) -> Node | tuple[Node, ...]:
-    return (x, b.full(x.shape, True, mask)) if len(b.outputs) > 1 else x
-
-
 @lowers("Cast", since=(6, 9, 13))
 def cast_6(b: LoweringBuilder, x: Node, *, to: int) -> Node:
     """The elements in the type that ONNX numbers `to`."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.lowerings.machine_learning import ML, labels, transformed
+from tgc.frontend_onnx.lowerings.machine_learning import ML, labels, of_two, require_numbers, second_class, transformed
 from tgc.frontend_onnx.lowerings.trees import LEAF, Forest, scores
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.dtypes import F32, F64
@@ -54,6 +54,13 @@ def _forest(
     )  # fmt: skip
 
 
+def _present(b: LoweringBuilder, numbers: Floats | None, tensor: Array | None) -> Floats | Array:
+    found = tensor if numbers is None else numbers
+    if found is None:
+        raise b.invalid("an ensemble without values or weights")
+    return found
+
+
 def _with_base(b: LoweringBuilder, out: Node, base: Floats | Array | None) -> Node:
     return out if base is None else b.add(out, b.constant(np.asarray(base).reshape(-1).astype(out.dtype.numpy)))
 
@@ -92,10 +99,7 @@ def tree_ensemble_regressor(
 ) -> Node:
     """x [N, features] -> [N, n_targets], f32."""
     wide = _input(b, x)
-    splits = nodes_values_as_tensor if nodes_values is None else nodes_values
-    given = target_weights_as_tensor if target_weights is None else target_weights
-    if splits is None or given is None:
-        raise b.invalid("an ensemble without values or weights")
+    splits, given = _present(b, nodes_values, nodes_values_as_tensor), _present(b, target_weights, target_weights_as_tensor)
     columns = (nodes_modes, nodes_featureids, splits, nodes_truenodeids, nodes_falsenodeids, nodes_missing_value_tracks_true)
     forest = _forest(
         b, wide, nodes_treeids, nodes_nodeids, columns, (target_treeids, target_nodeids, target_ids, given), n_targets
@@ -131,16 +135,30 @@ def tree_ensemble_classifier(
     nodes_values_as_tensor: Array | None = None,
     post_transform: str = "NONE",
 ) -> tuple[Node, Node]:
-    """x [N, features] -> the class of the highest score [N], i64, and the scores [N, classes], f32."""
-    wide = _input(b, x)
-    splits = nodes_values_as_tensor if nodes_values is None else nodes_values
-    given = class_weights_as_tensor if class_weights is None else class_weights
-    if splits is None or given is None or classlabels_int64s is None or classlabels_strings is not None:
-        raise b.unsupported("classes that are strings")
-    if len(set(class_ids)) < len(classlabels_int64s):
-        raise b.unsupported("two classes with the score of one")
+    """x [N, features] -> the class of the highest score [N], i64, and the scores [N, classes], f32.
+    Leaves about one of two classes: the second wins above 0, above 0.5 where all weights are positive, as in ONNX Runtime."""
+    wide, classes = _input(b, x), require_numbers(b, classlabels_int64s, classlabels_strings)
+    splits, given = _present(b, nodes_values, nodes_values_as_tensor), _present(b, class_weights, class_weights_as_tensor)
+    single = len(classes) <= 2 and len(set(class_ids)) == 1
     columns = (nodes_modes, nodes_featureids, splits, nodes_truenodeids, nodes_falsenodeids, nodes_missing_value_tracks_true)
-    weights = (class_treeids, class_nodeids, class_ids, given)
-    forest = _forest(b, wide, nodes_treeids, nodes_nodeids, columns, weights, len(classlabels_int64s))
-    out = _with_base(b, scores(b, wide, forest, "SUM"), base_values_as_tensor if base_values is None else base_values)
-    return labels(b, out, classlabels_int64s), b.cast(transformed(b, out, post_transform), F32)
+    ids, base = (0,) * len(class_ids) if single else class_ids, base_values_as_tensor if base_values is None else base_values
+    weights = (class_treeids, class_nodeids, ids, given)
+    forest = _forest(b, wide, nodes_treeids, nodes_nodeids, columns, weights, max(1, len(classes) * (not single)))
+    if single and np.size(base if base is not None else 0) > 1:
+        raise b.unsupported("base values of two classes with one score")
+    out = _with_base(b, scores(b, wide, forest, "SUM"), base)
+    if not single:
+        return labels(b, out, classes), b.cast(transformed(b, out, post_transform), F32)
+    return _one_score(b, out, classes, class_ids[0], post_transform, bool(np.all(np.asarray(given) >= 0)))
+
+
+def _one_score(
+    b: LoweringBuilder, score: Node, classes: Sequence[int], column: int, post_transform: str, positive: bool
+) -> tuple[Node, Node]:
+    """The class, and the scores of `classes`, where the leaves give one, [N, 1], for the class in `column`."""
+    chosen = of_two(b, score, classes, 0.5 if positive and len(classes) == 2 else 0.0)
+    if len(classes) == 1:
+        return chosen, b.cast(transformed(b, score, post_transform) if post_transform == "PROBIT" else score, F32)
+    if column == 0:
+        return chosen, b.cast(second_class(b, score, post_transform, signed=not positive), F32)
+    return chosen, b.cast(transformed(b, b.pad(score, (0, 1), (0, 0)), post_transform), F32)
