@@ -9,6 +9,8 @@ from tgc.errors import OptionError
 
 BackendName = Literal["llvm", "c", "opencl"]
 Precision = Literal["", "mixed", "fp32"]
+Winograd = Literal["off", "2", "4", "auto"]
+WINOGRAD: tuple[Winograd, ...] = ("off", "2", "4", "auto")
 PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32")
 
 
@@ -22,6 +24,8 @@ class Target:
                  independent accumulators that keep the units busy.
     l1_bytes, l2_bytes: data caches of one core.
     dot4: whether DOT4, four products of bytes summed, is one instruction.
+    winograd: where convolutions of 3x3 are computed in tiles with fewer products: nowhere, everywhere with tiles of 2x2 or of 4x4,
+              or as a model of their cost says.
     f16: whether arithmetic in half precision is native; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     images: whether memory is read through images where it can be, in texels of four elements.
@@ -40,6 +44,7 @@ class Target:
     l1_bytes: int = 32 << 10
     l2_bytes: int = 512 << 10
     dot4: bool = False
+    winograd: Winograd = "off"
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
@@ -51,15 +56,15 @@ class Target:
         return max(1, self.vector_bits // bits)
 
 
-X86_V2 = Target("x86-64-v2", "llvm", "x86-64 with SSE4.2", "x86_64-unknown-linux-gnu", "x86-64-v2", vector_bits=128)
-X86_V3 = Target("x86-64-v3", "llvm", "x86-64 with AVX2 and FMA", "x86_64-unknown-linux-gnu", "x86-64-v3", vector_bits=256)
+X86_V2 = Target("x86-64-v2", "llvm", "x86-64 with SSE4.2", "x86_64-unknown-linux-gnu", "x86-64-v2", vector_bits=128, winograd="auto")
+X86_V3 = Target("x86-64-v3", "llvm", "x86-64 with AVX2 and FMA", "x86_64-unknown-linux-gnu", "x86-64-v3", vector_bits=256, winograd="auto")
 X86_V4 = Target(
     "x86-64-v4", "llvm", "x86-64 with AVX-512", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit",
-    vector_bits=512, vector_registers=32, l2_bytes=1 << 20,
+    vector_bits=512, vector_registers=32, l2_bytes=1 << 20, winograd="auto",
 )  # fmt: skip
 CORTEX_A75 = Target(
     "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
-    vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10,
+    vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10, winograd="auto",
 )  # fmt: skip
 RISCV64 = Target(
     "riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu",
@@ -68,13 +73,13 @@ RISCV64 = Target(
 WASM32 = Target(
     "wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32
 )  # fmt: skip
-C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16)
+C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16, winograd="auto")
 OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32)
 QCOM = Target(
     "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
     vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed",
 )  # fmt: skip
-CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host")
+CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL, QCOM)
 
@@ -95,6 +100,14 @@ def with_precision(target: Target, precision: str) -> Target:
         if known == precision:
             return replace(target, precision=known)
     raise OptionError(f"there is no precision {precision!r}", "--precision", f"choose one of {', '.join(PRECISIONS)}")
+
+
+def with_winograd(target: Target, choice: str) -> Target:
+    """`target` with convolutions of 3x3 computed as `choice` says. Raises OptionError where that is not one."""
+    for known in WINOGRAD:
+        if known == choice:
+            return replace(target, winograd=known)
+    raise OptionError(f"{choice!r} is no size of Winograd's tiles", "--winograd", f"choose one of {', '.join(WINOGRAD)}")
 
 
 def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tgc.targets import PRECISIONS, TARGETS
+from tgc.targets import PRECISIONS, TARGETS, WINOGRAD
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MODEL = click.Path(path_type=Path)
@@ -78,7 +78,7 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --const, --name, --weights, --precision."""
+    """--target, --dim, --shape, --const, --name, --weights, --precision, --winograd."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
@@ -90,17 +90,8 @@ def compiling(command: Command) -> Command:
                      help="Weights in a file beside the program, or inside it."),
         click.option("--precision", type=click.Choice(PRECISIONS),
                      help="Of floats, for qcom: stored in half and computed in single precision (mixed, the default), or one for both."),
-    )(command)  # fmt: skip
-
-
-def keeping(command: Command) -> Command:
-    """--state, --shift, --entry."""
-    return _with(
-        pairs("--state", "states", "OUTPUT=INPUT", str,
-              "Keep an output, or a part of it such as 'out[:,6097:]', for this input of the next run."),
-        pairs("--shift", "shifts", "OUTPUT=INPUT", str, "The same where the input is a window of the output's last values."),
-        pairs("--entry", "entries", "NAME=OUTPUT,..", lambda text: tuple(text.split(",")),
-              "An entry point that computes these outputs, and updates these states (named by their inputs); NAME_run is the main one."),
+        click.option("--winograd", type=click.Choice(WINOGRAD),
+                     help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. Default: auto on CPUs."),
     )(command)  # fmt: skip
 
 

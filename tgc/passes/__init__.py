@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tgc.ir.graph import Graph
-from tgc.ir.interface import Interface
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import assemble
@@ -20,12 +19,12 @@ from tgc.passes.check import check_graph, check_program
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.images import images
-from tgc.passes.interface import split
 from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
 from tgc.passes.widen import widen
+from tgc.passes.winograd import winograd
 from tgc.targets import Target
 
 
@@ -52,21 +51,23 @@ def run_widen(graph: Graph, target: Target) -> Graph:
     return graph if target.f16 else widen(graph)
 
 
+def run_winograd(graph: Graph, target: Target) -> Graph:
+    """Compute convolutions of 3x3 with fewer products, where that pays."""
+    return winograd(graph, target.winograd, target.l2_bytes)
+
+
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("widen", run_widen),
     GraphPass("fold", run_fold),
+    GraphPass("winograd", run_winograd),
     GraphPass("merge-pads", run_merge_pads),
 )
 
 Observer = Callable[[str, Graph | Program], None]
-PLAIN = Interface()
-"""One entry point that computes everything, and nothing kept."""
 
 
-def compile_graph(
-    graph: Graph, target: Target, *, interface: Interface = PLAIN, check: bool = False, observe: Observer | None = None
-) -> Program:
-    """The program that computes `graph` on `target`, with the states and entry points of `interface`.
+def compile_graph(graph: Graph, target: Target, *, check: bool = False, observe: Observer | None = None) -> Program:
+    """The program that computes `graph` on `target`.
 
     check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs (slow).
     observe: called with each pass's name and result. Raises InvalidIrError where a pass wrote something invalid.
@@ -78,11 +79,10 @@ def compile_graph(
             check_graph(step.name, before, graph)
         if observe:
             observe(step.name, graph)
-    parts = [(name, layout(partition(part))) for name, part in split(graph, interface)]
-    program = assemble(parts, graph, interface, polisher_for(target), scheduler_for(target))
+    program = assemble(layout(partition(graph)), polisher_for(target), scheduler_for(target))
     if check:
         verify_program(program)
-        check_program(graph, interface, program)
+        check_program(graph, program)
     if observe:
         observe("program", program)
     if target.images:

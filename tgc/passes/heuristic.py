@@ -17,6 +17,7 @@ from tgc.ir.expr import Var
 from tgc.ir.kernel import For, Kernel, Statement, Store
 from tgc.ir.schedule import Distribute, Dot, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.assemble import Scheduler
+from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.grid import bind_to_grid
 from tgc.passes.nest import (
     Access,
@@ -43,6 +44,7 @@ from tgc.targets import Target
 MOST_UNROLLED = 400  # accumulator updates written out in one tile
 WORTH_SCATTERING = 4  # products in a sum that is stored lane by lane, in vectors all the same
 LEAST_BYTES = 8  # products in a row that are worth an operation on four
+CACHE_LINE = 64  # bytes
 MOST_REPACKED = 1.6  # growth of constant data that packing may cause
 
 
@@ -120,6 +122,10 @@ class _Planner:
         return power_of_two(min(self.target.vector_lanes(widest(statement)), extent))
 
     def pointwise(self, loops: tuple[For, ...], store: Store) -> None:
+        selected = cases(loops, store)
+        if selected:
+            self.chosen(loops, selected, store)
+            return
         last = loops[-1]
         strides = strides_in(self.body)
         steps = [strides.of(access, last.var) for access in accesses(store)]
@@ -128,6 +134,17 @@ class _Planner:
             return
         self.do(Split(last.var.name, lanes))
         self.do(Vectorize(f"{last.var.name}_i"))
+
+    def chosen(self, loops: tuple[For, ...], selected: tuple[Cases, ...], store: Store) -> None:
+        """A nest whose value is selected by some loops: these written out, another one vectorised where it is read in vectors."""
+        strides = strides_in(self.body)
+        loads = [access for access in accesses(store) if not access.store]
+        free = [loop for loop in reversed(loops) if loop.var not in {each.var for each in selected}]
+        wide = (loop for loop in free if all(strides.of(access, loop.var) in (0, 1) for access in loads))
+        vector = next((loop for loop in wide if self.lanes(store, loop.extent) > 1), None)
+        lanes = self.lanes(store, vector.extent) if vector is not None else 1
+        for step in written_out(loops, selected, vector, lanes):
+            self.do(step)
 
     def reduction(self, loops: tuple[For, ...]) -> None:
         """A nest that adds up into one register, by itself: along its innermost loop where memory is contiguous there."""
@@ -251,9 +268,22 @@ class _Planner:
             outer = names.split_rows(outer, rows.extent, tile.rows)
         if blocks:
             outer = [blocks, *outer] if self.constant_bytes() > self.target.l2_bytes // 2 else [*outer, blocks]
+        batches = self.batches(loops, vector, rows)
+        outer = [*batches, *(name for name in outer if name not in batches)]
         inside = [name for name in (names.vector, names.row, names.lane if lanes > 1 else "") if name]
         if len(outer) + len(inside) > 1:
             self.do(Reorder((*outer, *inside)))
+
+    def batches(self, loops: tuple[For, ...], vector: For, rows: For | None) -> list[str]:
+        """The loops whose iterations share no operand, not even a cache line of one: products of their own, one after the other."""
+        strides, sizes = strides_in(self.body), buffer_sizes(self.body)
+        loads = [access for access in accesses(self.body) if not access.store and access.buffer in sizes]
+        found: list[str] = []
+        for loop in loops:
+            steps = [(abs(strides.of(access, loop.var) or 0) * sizes[access.buffer][1].bytes) for access in loads]
+            if loop is not vector and loop is not rows and min(steps, default=0) >= CACHE_LINE:
+                found.append(loop.var.name)
+        return found
 
     def constant_bytes(self) -> int:
         sizes = {access.buffer: _bytes(self.body, access) for access in accesses(self.body) if access.buffer in self.constants}

@@ -5,7 +5,7 @@ A node joins the region that reads it where that repeats no work:
 
 - a map, where each of its elements is evaluated once, or is so cheap that repeating it costs less than memory;
 - a contraction (a sum of products that uses some operand more than once), where the region's elements are its own, one
-  for one: what follows it then is its epilogue;
+  for one: what follows it then is its epilogue, unless that is chosen by its place, case by case;
 - a scatter never: it is a region of its own;
 - any other reduction, where the region reads it by its row: softmax and normalisations become one kernel.
 
@@ -45,6 +45,7 @@ from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Fill, Loop, Partition, Place, Region, Step
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
+from tgc.passes.choices import selects
 from tgc.passes.contractions import is_contraction
 from tgc.passes.loops import find_loops
 from tgc.passes.placement import Record, Root, State, new_root, output_owners, place, place_elements, place_roots
@@ -117,6 +118,8 @@ def _map_joins(state: State, node: Map | Gather, records: list[Record], alone: b
     tensors = [source for source in sources(node) if not _is_row_constant(source)]
     if not tensors:
         return True
+    if isinstance(node, Map) and selects(node.expr) and any(record.root.heavy is not None for record in records):
+        return False
     size = max(1, prod(node.shape))
     evaluations: dict[tuple[Root, Vector], int] = defaultdict(int)
     for record in records:
@@ -188,7 +191,7 @@ def _reduction_ends(order: list[Node], users: Mapping[Node, list[Node]]) -> froz
 
 def _reduce_joins(node: Reduce, root: Root, records: list[Record]) -> bool:
     if is_contraction(node):
-        return len(records) == 1 and records[0].one_to_one and root.heavy is None and root.rows is None
+        return len(records) == 1 and records[0].one_to_one and root.heavy is None and root.rows is None and not root.chosen
     rows: set[Var] = set()
     for record in records:
         found = _plain_variables(record.index)
@@ -238,6 +241,7 @@ def _pass_on(state: State, node: Map | Reduce | Gather | Scatter, record: Record
         state.records[node.source].append(Record(root, tuple(at), prod(node.shape) * extent, True, False, record.depth + 1))
         return
     root.work += _work(node)
+    root.chosen = root.chosen or (isinstance(node, Map) and selects(node.expr))
     for source in sources(node)[1:] if isinstance(node, Gather) else sources(node):
         state.records[source].append(replace(record, depth=record.depth + 1))
     if isinstance(node, Gather):

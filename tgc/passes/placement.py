@@ -23,7 +23,10 @@ from tgc.passes.loops import Carried, Loops, carried, history, slab
 
 @dataclass(eq=False, slots=True)
 class Root:
-    """A region while it grows: `heavy` is its contraction, `rows` the variables by which it reads its other reductions."""
+    """A region while it grows: `heavy` is its contraction, `rows` the variables by which it reads its other reductions.
+
+    chosen: whether what is computed depends on the place, case by case; the loops are written out for that, not tiled for a contraction.
+    """
 
     body: Node
     place: Place | None
@@ -32,6 +35,7 @@ class Root:
     heavy: Reduce | None = None
     rows: frozenset[Var] | None = None
     loops: tuple[Loop, ...] = ()
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
-from tgc.ir.expr import Var
+from tgc.ir.expr import Expr, Var
 from tgc.ir.kernel import Block, For, If, Statement, block
 from tgc.ir.schedule import Bind, Fuse, Reorder, Split, Unroll
 from tgc.passes.schedule.loops import carried_buffers, change_loop, replace_variable
@@ -60,7 +60,7 @@ def fuse(body: Statement, step: Fuse) -> Statement:
 
 
 def reorder(body: Statement, step: Reorder) -> Statement:
-    """Carries out `Reorder`. Raises InvalidIrError where the loops are not directly nested."""
+    """Carries out `Reorder`; conditions between the loops move inside. Raises InvalidIrError where anything else is between them."""
     wanted = set(step.order)
 
     def outermost(statement: Statement) -> Statement:
@@ -79,11 +79,17 @@ def reorder(body: Statement, step: Reorder) -> Statement:
 
 def _reordered(loop: Statement, order: tuple[str, ...]) -> Statement:
     found: dict[str, For] = {}
-    while isinstance(loop, For) and loop.var.name in order:
-        found[loop.var.name] = loop
+    conditions: list[Expr] = []
+    while len(found) < len(order):
+        if isinstance(loop, If):
+            conditions.append(loop.condition)
+        elif isinstance(loop, For) and loop.var.name in order:
+            found[loop.var.name] = loop
+        else:
+            raise InvalidIrError(f"loops {', '.join(order)} are not directly nested")
         loop = loop.body
-    if len(found) != len(order):
-        raise InvalidIrError(f"loops {', '.join(order)} are not directly nested")
+    for condition in reversed(conditions):
+        loop = If(condition, loop)
     for name in reversed(order):
         loop = For(found[name].var, found[name].extent, loop, found[name].kind)
     return loop

@@ -9,16 +9,17 @@ A register array becomes one variable a piece where it is only ever accessed in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
-from tgc.ir.dtypes import INDEX
-from tgc.ir.expr import Apply, Buffer, Expr, Lit, Load, Ramp, Var, children, with_children
+from tgc.ir.dtypes import BOOL, INDEX
+from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, children, with_children
 from tgc.ir.index import Axis, Index
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Statement, Store, block
+from tgc.ir.ops import Op
 from tgc.ir.rewrite import expressions, statements, walk
 
 Values = dict[Var, int]
@@ -42,7 +43,7 @@ def _written(statement: Statement, values: Values, copies: _Copies) -> Statement
         case Block(body):
             return block(*(_written(part, values, copies) for part in body))
         case If(condition, body):
-            return _conditional(copies.at(condition, values), _written(body, values, copies), copies.extents)
+            return _conditional(copies.at(condition, values), _written(body, values, copies), copies)
         case Alloc(buffer):
             return block(*(Alloc(variable) for variable in copies.variables(buffer, values)))
         case Store(buffer, index, value):
@@ -51,12 +52,25 @@ def _written(statement: Statement, values: Values, copies: _Copies) -> Statement
             return statement
 
 
-def _conditional(condition: Expr, body: Statement, extents: Mapping[Var, int]) -> Statement:
-    """`body` where `condition` holds: just that where it always does, nothing where it never does."""
+def _conditional(condition: Expr, body: Statement, copies: _Copies) -> Statement:
+    """`body` where `condition` holds: just that where it always does, nothing where it never does.
+
+    A vector that is stored is computed before the condition, where all that it reads is there in any case: others may share its parts.
+    """
     match condition:
+        case Lit(holds):
+            return body if holds else Block(())
         case Apply(op, (a, b)) if op is ops.LT and a.dtype == INDEX:
-            (low, high), (low_b, high_b) = ix.bounds(ix.from_expr(a, extents)), ix.bounds(ix.from_expr(b, extents))
-            return Block(()) if low >= high_b else body if high < low_b else If(condition, body)
+            (low, high), (low_b, high_b) = ix.bounds(ix.from_expr(a, copies.extents)), ix.bounds(ix.from_expr(b, copies.extents))
+            if low >= high_b or high < low_b:
+                return Block(()) if low >= high_b else body
+    match body:
+        case Block((Alloc() as made, Store() as computed, If() as inner)):
+            return Block((made, computed, If(condition, inner)))
+        case Store(buffer, index, value) if index.lanes > 1 and isinstance(value, Apply) and copies.is_readable(value):
+            held = Buffer(copies.fresh(), buffer.dtype, index.lanes, "register")
+            whole = Ramp(ex.index(0), 1, index.lanes)
+            return Block((Alloc(held), Store(held, whole, value), If(condition, Store(buffer, index, Load(held, whole)))))
     return If(condition, body)
 
 
@@ -149,6 +163,26 @@ class _Copies:
     templates: dict[Expr, list[tuple[_Part, tuple[int, ...]]]] = field(default_factory=dict)
     parts: dict[Expr, _Part] = field(default_factory=dict)
     places: dict[Expr, _Place | None] = field(default_factory=dict)
+    held: int = 0
+
+    def fresh(self) -> str:
+        """The name of a new register."""
+        self.held += 1
+        return f"held{self.held}"
+
+    def is_readable(self, value: Expr) -> bool:
+        """Whether every load in `value` is inside its buffer in every iteration of the loops that stay."""
+        for load in walk(value):
+            if isinstance(load, Load):
+                start, reach = (
+                    (load.index.base, load.index.stride * (load.index.lanes - 1)) if isinstance(load.index, Ramp) else (load.index, 0)
+                )
+                if start.lanes > 1 or reach < 0:
+                    return False
+                low, high = ix.bounds(ix.from_expr(start, self.extents))
+                if low < 0 or high + reach >= load.buffer.size:
+                    return False
+        return True
 
     def at(self, root: Expr, values: Values) -> Expr:
         """`root` in the iteration `values`."""
@@ -176,7 +210,7 @@ class _Copies:
     def part(self, expr: Expr, below: list[_Part]) -> _Part:
         if expr not in self.parts:
             found = {var for part in below for var in part.varies}
-            for inner in walk(expr) if isinstance(expr, Load) else (expr,):
+            for inner in self.inside(expr):
                 match inner:
                     case Var():
                         found.add(inner)
@@ -185,12 +219,24 @@ class _Copies:
             self.parts[expr] = _Part(expr, tuple(var for var in self.unrolled if var in found))
         return self.parts[expr]
 
+    def inside(self, expr: Expr) -> Iterable[Expr]:
+        """What `expr` consists of, those parts left out that are elsewhere in the template; an index by its normal form."""
+        if not isinstance(expr, Load):
+            return (expr,)
+        start = expr.index.base if isinstance(expr.index, Ramp) else expr.index
+        place = self.split_once(start) if start.lanes == 1 else None
+        return walk(expr) if place is None else (*(var for var, _ in place.factors), expr)
+
     def copy(self, expr: Expr, below: tuple[Expr, ...], values: Values) -> Expr:
         match expr:
             case Var() if expr in values:
                 return ex.index(values[expr])
             case Load(buffer, index):
                 return Load(*self.access(buffer, self.place(index, values), values))
+            case Apply(op, (a, b)) if (op is ops.EQ or op is ops.LT) and a.dtype == INDEX and a.lanes == b.lanes == 1:
+                return _compared(op, self.place(a, values), self.place(b, values))
+            case Apply(op) if op is ops.WHERE:
+                return _selected(expr, below)
             case _:
                 return with_children(expr, below)
 
@@ -201,10 +247,13 @@ class _Copies:
                 return Ramp(self.place(base, values), stride, lanes)
             case _ if index.lanes > 1:
                 return self.at(index, values)
+        place = self.split_once(index)
+        return ix.simplify(self.at(index, values), self.extents) if place is None else place.at(values)
+
+    def split_once(self, index: Expr) -> _Place | None:
         if index not in self.places:
             self.places[index] = self.split(index)
-        place = self.places[index]
-        return ix.simplify(self.at(index, values), self.extents) if place is None else place.at(values)
+        return self.places[index]
 
     def split(self, index: Expr) -> _Place | None:
         """`index` taken apart; None where it reads memory, or an unrolled variable is in more than a sum."""
@@ -238,6 +287,21 @@ class _Copies:
         """The iteration's own copy of a register that is made in it."""
         suffix = "".join(f"_{var.name}{values[var]}" for var in self.homes.get(buffer.name, ()) if values[var])
         return replace(buffer, name=buffer.name + suffix) if suffix else buffer
+
+
+def _compared(op: Op, a: Expr, b: Expr) -> Expr:
+    """`a op b`, a constant where both are."""
+    if isinstance(a, Lit) and isinstance(b, Lit):
+        return Lit(a.value == b.value if op is ops.EQ else a.value < b.value, BOOL)
+    return ex.apply(op, a, b)
+
+
+def _selected(expr: Apply, below: tuple[Expr, ...]) -> Expr:
+    """`expr`, a WHERE, over other parts: the one that a constant condition selects."""
+    condition = below[0].value if isinstance(below[0], Broadcast) else below[0]
+    if not isinstance(condition, Lit):
+        return with_children(expr, below)
+    return below[1] if condition.value else below[2]
 
 
 def _piece(buffer: Buffer, number: int, width: int) -> Buffer:
