@@ -141,8 +141,8 @@ def damage_weights(folder):
     (lambda folder: (folder / "matmul.weights").unlink(), "No such file"),
     (lambda folder: (folder / "manifest.json").unlink(), "holds no compiled model"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "is no JSON"),
-    (lambda folder: (folder / "manifest.json").write_text('{"format": 99}'), "format 1"),
-    (lambda folder: (folder / "manifest.json").write_text('{"format": 1, "name": "x"}'), "damaged"),
+    (lambda folder: (folder / "manifest.json").write_text('{"format": 99}'), "format 2"),
+    (lambda folder: (folder / "manifest.json").write_text('{"format": 2, "name": "x"}'), "damaged"),
 ])  # fmt: skip
 def test_damaged_artifacts(saved, damage, said):
     damage(saved)

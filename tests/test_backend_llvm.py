@@ -33,7 +33,7 @@ from tgc.backends.llvm import emit, emit_ir
 from tgc.backends.llvm.codegen import assembly, compile_module
 from tgc.backends.llvm.jit import load_object
 from tgc.backends.llvm.machine import host_target, machine_of
-from tgc.backends.llvm.module import print_module
+from tgc.backends.llvm.module import ABI_VERSION, print_module
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError, ToolchainError
 from tgc.ir import ops
@@ -252,7 +252,7 @@ def test_the_descriptor_describes_the_program() -> None:
     program = softmax_like()
     loaded = load(program, options=EmitOptions("embed"))
     model = descriptor(program, loaded)
-    assert (model.name, model.abi_version, model.alignment) == (b"net", 1, 64)
+    assert (model.name, model.abi_version, model.alignment) == (b"net", ABI_VERSION, 64)
     assert (model.input_count, model.output_count) == (1, 1)
     assert (model.weights_bytes, model.arena_bytes) == (program.weights.size, program.arena_bytes)
     assert bytes(model.weights_sha256) == hashlib.sha256(program.weights.tobytes()).digest()

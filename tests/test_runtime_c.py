@@ -10,7 +10,7 @@ import pytest
 from c_build import STRICT, checked, compiler
 
 from tgc.backends.files import templates_folder
-from tgc.run.abi import ABI_VERSION, STATUS, ModelStruct, RunFunction, TensorStruct
+from tgc.run.abi import ABI_VERSION, STATUS, EntryStruct, ModelStruct, RunFunction, TensorStruct
 from tgc.run.native import aligned_bytes
 
 BAD_ARGUMENT, BAD_WEIGHTS, IO = 1, 2, 4
@@ -46,7 +46,10 @@ def model():
     made.inputs = made.outputs = c.cast(tensors, c.POINTER(TensorStruct))
     made.input_count, made.output_count = 2, 0
     made.run = RunFunction(lambda *_: 0)
-    made.kept = tensors
+    both = (c.c_uint32 * 2)(0, 1)
+    entries = (EntryStruct * 1)(EntryStruct(b"run", made.run, both, None, 2, 0))
+    made.entries, made.entry_count = c.cast(entries, c.POINTER(EntryStruct)), 1
+    made.kept = (tensors, both, entries)
     return made
 
 

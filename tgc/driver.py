@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tgc import targets
 from tgc.artifact import Artifact
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from onnx import ModelProto
 
+    Source = str | Path | ModelProto
+
 __all__ = ["Artifact", "compile", "emit", "import_graph", "resolve"]
 
 Watch = Callable[[str], None]
@@ -29,7 +31,7 @@ Observe = Callable[[str, Graph | Program], None]
 
 
 def compile(
-    model: str | Path | ModelProto,
+    model: Source | Sequence[Source],
     target: str | Target = "cpu",
     output: str | Path | None = None,
     *,
@@ -41,30 +43,37 @@ def compile(
     precision: str | None = None,
     winograd: str | None = None,
     selftest: bool = False,
+    states: Mapping[str, str] | None = None,
+    shifts: Mapping[str, str] | None = None,
+    entries: Mapping[str, Sequence[str]] | None = None,
     check_passes: bool = False,
     watch: Watch | None = None,
     observe: Observe | None = None,
 ) -> Artifact:
-    """Compiles `model` (a file, or an ONNX model in memory) for `target`; writes the folder `output` if one is given.
+    """Compiles `model` (a file, or an ONNX model in memory, or several) for `target`; writes the folder `output` if one is given.
 
     dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that
     prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". precision: one of
     tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD, by default what suits the
-    target. selftest: add NAME_selftest, which compares with results that the interpreter gives now. check_passes: compare every
+    target. selftest: add NAME_selftest, which compares with results that the interpreter gives now. states: outputs, or parts of
+    them such as "out[:,6097:]", that an input, by name, has the values of in the next run; shifts: the same where the input is a
+    window of an output's last values. entries: the outputs and states that each entry point computes. check_passes: compare every
     pass with the interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of
     each pass. Raises TgcError; then nothing was written.
     """
     from tgc.backends.golden import record
     from tgc.passes import compile_graph
+    from tgc.passes.interface import interface_of, ties
 
     options = _emit_options(weights)
     chosen = resolve(target) if precision is None else targets.with_precision(resolve(target), precision)
     chosen = chosen if winograd is None else targets.with_winograd(chosen, winograd)
     clock = _Clock(watch)
     with clock.step("import"):
-        graph = import_graph(model, dims or {}, shapes or {}, name, constants or {})
+        graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
+        graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
     with clock.step("passes"):
-        program = compile_graph(graph, chosen, check=check_passes, observe=clock.lap(observe))
+        program = compile_graph(graph, chosen, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
             options = replace(options, golden=record(graph, program, half=chosen.precision == "mixed"))
@@ -74,6 +83,26 @@ def compile(
     if output is not None:
         artifact.write(output)
     return artifact
+
+
+def _import_all(model: Source | Sequence[Source], name: str | None, pins: tuple[Mapping[str, Any], ...]) -> Graph:
+    """One graph of one model or several, with dimensions, shapes and constants pinned."""
+    from tgc.passes.interface import merge
+
+    models = model if isinstance(model, Sequence) and not isinstance(model, str) else (model,)
+    own = [_pins_of(part, models, pins) for part in models]
+    return merge([import_graph(part, dims, shapes, name, values) for part, (dims, shapes, values) in zip(models, own, strict=True)])
+
+
+def _pins_of(model: Source, models: Sequence[Source], pins: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """Of the pins for several models those that are for `model`; the first one also gets what is for none, and will say so."""
+    if len(models) == 1:
+        return pins
+    from tgc.frontend_onnx import names_to_pin
+
+    own, known = names_to_pin(model), frozenset[str]().union(*(names_to_pin(part) for part in models))
+    stray = model is models[0]
+    return tuple({name: value for name, value in pin.items() if name in own or (stray and name not in known)} for pin in pins)
 
 
 def import_graph(

@@ -41,6 +41,7 @@ static tgc_status load(tgc_cl_context *self, const tgc_cl_options *options, cons
   if (status == TGC_OK) status = tgc_cl_make_program(self, options);
   if (status == TGC_OK) status = tgc_cl_make_memory(self, weights);
   if (status == TGC_OK) status = tgc_cl_make_kernels(self);
+  if (status == TGC_OK) status = tgc_cl_reset(self);
   if (status == TGC_OK && !options->no_recording && !self->out_of_order) status = tgc_cl_find_recorder(self);
   return status;
 }
@@ -50,7 +51,7 @@ static void clear(const tgc_cl_model *data, const tgc_cl_arrays *arrays) {
   memset(arrays->kernels, 0, data->launch_count * sizeof *arrays->kernels);
   memset(arrays->images, 0, data->image_count * sizeof *arrays->images);
   memset(arrays->bindings, 0, (arrays->slot_count + 1) * tensors * sizeof *arrays->bindings);
-  memset(arrays->recordings, 0, arrays->slot_count * sizeof *arrays->recordings);
+  memset(arrays->recordings, 0, arrays->slot_count * data->model.entry_count * sizeof *arrays->recordings);
 }
 
 tgc_status tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *data, const tgc_cl_arrays *arrays, const tgc_cl_options *options,

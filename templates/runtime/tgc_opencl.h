@@ -78,6 +78,7 @@ typedef struct tgc_cl_model {
   const tgc_cl_launch *launches;
   const tgc_cl_argument *arguments;
   const tgc_cl_image *images;
+  const uint32_t *entry_launches; /* where each entry point's launches begin, and where the last one's end */
   uint32_t needs; /* TGC_CL_NEEDS_FP64, ... */
   uint32_t source_lines;
   uint32_t launch_count;
@@ -134,7 +135,7 @@ typedef struct tgc_cl_arrays {
   cl_kernel *kernels;       /* one a launch, so that arguments are set once */
   cl_mem *images;           /* one an image */
   tgc_cl_binding *bindings; /* inputs, then outputs; a row for each slot, and one for what the kernels' arguments are now */
-  void **recordings;        /* one a slot */
+  void **recordings;        /* one a slot and entry point */
   uint32_t slot_count;
 } tgc_cl_arrays;
 
@@ -167,7 +168,7 @@ typedef struct tgc_cl_context {
 
 /* ---- the functions that a model's header offers under the model's name ------------------------------------------- */
 
-/* arrays: the caller's, `launch_count` kernels, `image_count` images, `slot_count` recordings and (slot_count + 1) * (input_count +
+/* arrays: the caller's, `launch_count` kernels, `image_count` images, slot_count * entry_count recordings and (slot_count + 1) * (input_count +
  * output_count) bindings. weights: `weights_bytes` bytes, or null for embedded ones; not used after init. On failure everything is
  * released and only `message` is left. */
 tgc_status tgc_cl_init(tgc_cl_context *self, const tgc_cl_model *data, const tgc_cl_arrays *arrays, const tgc_cl_options *options,
@@ -193,12 +194,15 @@ tgc_status tgc_cl_map_output(tgc_cl_context *self, uint32_t tensor, void *host);
 tgc_status tgc_cl_bind_input_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
 tgc_status tgc_cl_bind_output_memory(tgc_cl_context *self, uint32_t tensor, cl_mem memory, size_t offset);
 
-/* Enqueues a frame after the events of the wait list and returns. event: where not null, complete when the frame is, the
- * caller's to release. When an enqueue fails, the queue is drained before this returns. */
-tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event);
+/* Enqueues a frame of an entry point, 0 being the main one, after the events of the wait list, and returns. event: where not null,
+ * complete when the frame is, the caller's to release. When an enqueue fails, the queue is drained before this returns. */
+tgc_status tgc_cl_enqueue(tgc_cl_context *self, uint32_t entry, cl_uint wait_count, const cl_event *wait_list, cl_event *event);
 
 /* Enqueues a frame and waits for it. */
-tgc_status tgc_cl_run(tgc_cl_context *self);
+tgc_status tgc_cl_run(tgc_cl_context *self, uint32_t entry);
+
+/* Enqueues what sets the model's states, and all of its arena, to zero, as they are after init. */
+tgc_status tgc_cl_reset(tgc_cl_context *self);
 
 /* What the last call that did not return TGC_OK had to say, the compiler's log included; never null. */
 const char *tgc_cl_message(const tgc_cl_context *self);

@@ -51,10 +51,20 @@ static tgc_status set_tensor(tgc_cl_context *self, uint32_t number, cl_mem memor
   return TGC_OK;
 }
 
-tgc_status tgc_cl_apply_slot(tgc_cl_context *self) {
-  const uint32_t count = tgc_cl_tensor_count(self);
-  uint32_t number;
-  for (number = 0; number < count; ++number) {
+uint32_t tgc_cl_entry_count(const tgc_cl_context *self, uint32_t entry) {
+  return self->model->entries[entry].input_count + self->model->entries[entry].output_count;
+}
+
+uint32_t tgc_cl_entry_tensor(const tgc_cl_context *self, uint32_t entry, uint32_t position) {
+  const tgc_entry *row = &self->model->entries[entry];
+  return position < row->input_count ? row->inputs[position] : self->model->input_count + row->outputs[position - row->input_count];
+}
+
+tgc_status tgc_cl_apply_slot(tgc_cl_context *self, uint32_t entry) {
+  const uint32_t count = tgc_cl_entry_count(self, entry);
+  uint32_t position;
+  for (position = 0; position < count; ++position) {
+    const uint32_t number = tgc_cl_entry_tensor(self, entry, position);
     const tgc_cl_binding *wanted = tgc_cl_bound(self, number);
     tgc_cl_binding *now = applied(self, number);
     tgc_status status;

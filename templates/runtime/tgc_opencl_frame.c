@@ -8,11 +8,12 @@ static tgc_status order(tgc_cl_context *self) {
 }
 
 /* Copies inputs that are copied, and hands over all that is mapped. */
-static tgc_status give(tgc_cl_context *self) {
-  const uint32_t count = tgc_cl_tensor_count(self), inputs = self->model->input_count;
+static tgc_status give(tgc_cl_context *self, uint32_t entry) {
+  const uint32_t count = tgc_cl_entry_count(self, entry), inputs = self->model->input_count;
   tgc_status status = TGC_OK;
-  uint32_t number;
-  for (number = 0; status == TGC_OK && number < count; ++number) {
+  uint32_t position;
+  for (position = 0; status == TGC_OK && position < count; ++position) {
+    const uint32_t number = tgc_cl_entry_tensor(self, entry, position);
     tgc_cl_binding *binding = tgc_cl_bound(self, number);
     const tgc_tensor *row = tgc_cl_tensor(self, number);
     if (binding->held) {
@@ -28,11 +29,12 @@ static tgc_status give(tgc_cl_context *self) {
 }
 
 /* Copies outputs that are copied, and takes back all that is mapped. */
-static tgc_status take(tgc_cl_context *self) {
-  const uint32_t count = tgc_cl_tensor_count(self), inputs = self->model->input_count;
+static tgc_status take(tgc_cl_context *self, uint32_t entry) {
+  const uint32_t count = tgc_cl_entry_count(self, entry), inputs = self->model->input_count;
   tgc_status status = TGC_OK;
-  uint32_t number;
-  for (number = 0; status == TGC_OK && number < count; ++number) {
+  uint32_t position;
+  for (position = 0; status == TGC_OK && position < count; ++position) {
+    const uint32_t number = tgc_cl_entry_tensor(self, entry, position);
     tgc_cl_binding *binding = tgc_cl_bound(self, number);
     const tgc_tensor *row = tgc_cl_tensor(self, number);
     cl_int error = CL_SUCCESS;
@@ -49,10 +51,10 @@ static tgc_status take(tgc_cl_context *self) {
   return status;
 }
 
-tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, cl_command_queue queue) {
+tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, uint32_t entry, cl_command_queue queue) {
   const tgc_cl_model *data = self->program_data;
   uint32_t launch;
-  for (launch = 0; launch < data->launch_count; ++launch) {
+  for (launch = data->entry_launches[entry]; launch < data->entry_launches[entry + 1]; ++launch) {
     const tgc_cl_launch *row = &data->launches[launch];
     const tgc_status status = order(self);
     cl_int error;
@@ -63,15 +65,15 @@ tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, cl_command_queue queue) 
   return order(self);
 }
 
-static tgc_status enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+static tgc_status enqueue_frame(tgc_cl_context *self, uint32_t entry, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
   tgc_status status = TGC_OK;
   if (wait_count) {
     status = tgc_cl_check(self, clEnqueueBarrierWithWaitList(self->queue, wait_count, wait_list, NULL), "clEnqueueBarrierWithWaitList", "");
   }
   if (status == TGC_OK) status = order(self); /* after whatever the caller enqueued before */
-  if (status == TGC_OK) status = give(self);
-  if (status == TGC_OK) status = self->recorder.queue ? tgc_cl_replay(self) : tgc_cl_enqueue_kernels(self, self->queue);
-  if (status == TGC_OK) status = take(self);
+  if (status == TGC_OK) status = give(self, entry);
+  if (status == TGC_OK) status = self->recorder.queue ? tgc_cl_replay(self, entry) : tgc_cl_enqueue_kernels(self, entry, self->queue);
+  if (status == TGC_OK) status = take(self, entry);
   if (status == TGC_OK) status = order(self);
   if (status == TGC_OK && event) {
     status = tgc_cl_check(self, clEnqueueMarkerWithWaitList(self->queue, 0, NULL, event), "clEnqueueMarkerWithWaitList", "");
@@ -79,16 +81,17 @@ static tgc_status enqueue_frame(tgc_cl_context *self, cl_uint wait_count, const 
   return status == TGC_OK ? tgc_cl_check(self, clFlush(self->queue), "clFlush", "") : status;
 }
 
-tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
+tgc_status tgc_cl_enqueue(tgc_cl_context *self, uint32_t entry, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {
   tgc_status status;
   if (!self || !self->model) return TGC_BAD_ARGUMENT;
   if (event) *event = NULL;
   if ((wait_count != 0) != (wait_list != NULL)) {
     return tgc_cl_fail(self, TGC_BAD_ARGUMENT, "wait_count and wait_list contradict each other", "");
   }
-  status = tgc_cl_apply_slot(self);
+  if (entry >= self->model->entry_count) return tgc_cl_fail(self, TGC_BAD_ARGUMENT, "there is no such entry point", self->model->name);
+  status = tgc_cl_apply_slot(self, entry);
   if (status != TGC_OK) return status;
-  status = enqueue_frame(self, wait_count, wait_list, event);
+  status = enqueue_frame(self, entry, wait_count, wait_list, event);
   if (status == TGC_OK) return TGC_OK;
   (void)clFinish(self->queue); /* the caller's memory is free again */
   if (event && *event) {
@@ -98,11 +101,23 @@ tgc_status tgc_cl_enqueue(tgc_cl_context *self, cl_uint wait_count, const cl_eve
   return status;
 }
 
-tgc_status tgc_cl_run(tgc_cl_context *self) {
+tgc_status tgc_cl_run(tgc_cl_context *self, uint32_t entry) {
   cl_event event = NULL;
-  tgc_status status = tgc_cl_enqueue(self, 0, NULL, &event);
+  tgc_status status = tgc_cl_enqueue(self, entry, 0, NULL, &event);
   if (status != TGC_OK) return status;
   status = tgc_cl_check(self, clWaitForEvents(1, &event), "clWaitForEvents", self->model->name);
   (void)clReleaseEvent(event);
   return status;
+}
+
+tgc_status tgc_cl_reset(tgc_cl_context *self) {
+  const cl_uchar zero = 0;
+  tgc_status status;
+  if (!self || !self->model) return TGC_BAD_ARGUMENT;
+  if (!self->arena) return TGC_OK;
+  status = order(self);
+  if (status != TGC_OK) return status;
+  status = tgc_cl_check(self, clEnqueueFillBuffer(self->queue, self->arena, &zero, 1, 0, (size_t)self->model->arena_bytes, 0, NULL, NULL),
+                        "clEnqueueFillBuffer", "the arena");
+  return status == TGC_OK ? order(self) : status;
 }

@@ -37,22 +37,26 @@ uint32_t tgc_cl_tensor_count(const tgc_cl_context *self);
 /* What tensor `number`, inputs first, is bound to in the selected slot, or else in slot 0. */
 tgc_cl_binding *tgc_cl_bound(const tgc_cl_context *self, uint32_t number);
 const tgc_tensor *tgc_cl_tensor(const tgc_cl_context *self, uint32_t number);
-/* Sets those kernel arguments that are not what the selected slot says. TGC_BAD_ARGUMENT where a tensor is not bound. */
-tgc_status tgc_cl_apply_slot(tgc_cl_context *self);
+/* The inputs and outputs of an entry point: tgc_cl_entry_count of them, each a number as tgc_cl_bound takes it. */
+uint32_t tgc_cl_entry_count(const tgc_cl_context *self, uint32_t entry);
+uint32_t tgc_cl_entry_tensor(const tgc_cl_context *self, uint32_t entry, uint32_t position);
+/* Sets those of the entry point's kernel arguments that are not what the selected slot says. TGC_BAD_ARGUMENT where a tensor of its is
+ * not bound. */
+tgc_status tgc_cl_apply_slot(tgc_cl_context *self, uint32_t entry);
 /* Takes every binding of every slot away. */
 void tgc_cl_unbind_all(tgc_cl_context *self);
 
 /* ---- tgc_opencl_frame.c: a frame */
 
-/* Enqueues every kernel in order on `queue`. */
-tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, cl_command_queue queue);
+/* Enqueues every kernel of an entry point in order on `queue`. */
+tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, uint32_t entry, cl_command_queue queue);
 
 /* ---- tgc_opencl_qcom.c: recordings */
 
 /* Looks for recordings; without them `recorder.queue` stays null. */
 tgc_status tgc_cl_find_recorder(tgc_cl_context *self);
-/* Enqueues the selected slot's recording, which is made where there is none. */
-tgc_status tgc_cl_replay(tgc_cl_context *self);
+/* Enqueues the selected slot's recording of an entry point, which is made where there is none. */
+tgc_status tgc_cl_replay(tgc_cl_context *self, uint32_t entry);
 /* Forgets the recordings of all slots, whose bindings have changed. */
 void tgc_cl_forget_recordings(tgc_cl_context *self);
 /* Properties that ask for `performance` and `priority`, as far as the device has such hints; at most 5 entries. */

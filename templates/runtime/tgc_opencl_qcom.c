@@ -50,12 +50,12 @@ static void release_recording(const tgc_cl_context *self, void *recording) {
 }
 
 /* Records the kernels with the arguments that they have now. */
-static tgc_status record(tgc_cl_context *self, void **made) {
+static tgc_status record(tgc_cl_context *self, uint32_t entry, void **made) {
   cl_int error = CL_SUCCESS;
   void *recording = ((tgc_qcom_new_recording)self->recorder.begin)(self->recorder.queue, &error);
   tgc_status status = tgc_cl_check(self, error, "clNewRecordingQCOM", self->model->name);
   if (status != TGC_OK) return status;
-  status = tgc_cl_enqueue_kernels(self, self->recorder.queue);
+  status = tgc_cl_enqueue_kernels(self, entry, self->recorder.queue);
   error = ((tgc_qcom_end_recording)self->recorder.end)(recording);
   if (status == TGC_OK) status = tgc_cl_check(self, error, "clEndRecordingQCOM", self->model->name);
   if (status != TGC_OK) {
@@ -66,10 +66,10 @@ static tgc_status record(tgc_cl_context *self, void **made) {
   return TGC_OK;
 }
 
-tgc_status tgc_cl_replay(tgc_cl_context *self) {
-  void **recording = &self->arrays.recordings[self->slot];
+tgc_status tgc_cl_replay(tgc_cl_context *self, uint32_t entry) {
+  void **recording = &self->arrays.recordings[self->slot * self->model->entry_count + entry];
   if (!*recording) {
-    const tgc_status status = record(self, recording);
+    const tgc_status status = record(self, entry, recording);
     if (status != TGC_OK) return status;
   }
   return tgc_cl_check(self, ((tgc_qcom_enqueue_recording)self->recorder.enqueue)(self->queue, *recording, 0, NULL, 0, NULL, 0, NULL, 0,
@@ -78,13 +78,14 @@ tgc_status tgc_cl_replay(tgc_cl_context *self) {
 }
 
 void tgc_cl_forget_recordings(tgc_cl_context *self) {
-  uint32_t slot;
+  const uint32_t count = self->arrays.slot_count * self->model->entry_count;
+  uint32_t i;
   int finished = 0;
-  for (slot = 0; slot < self->arrays.slot_count; ++slot) {
-    if (!self->arrays.recordings[slot]) continue;
+  for (i = 0; i < count; ++i) {
+    if (!self->arrays.recordings[i]) continue;
     if (!finished) (void)clFinish(self->queue); /* it may still be running */
     finished = 1;
-    release_recording(self, self->arrays.recordings[slot]);
-    self->arrays.recordings[slot] = NULL;
+    release_recording(self, self->arrays.recordings[i]);
+    self->arrays.recordings[i] = NULL;
   }
 }

@@ -30,6 +30,7 @@ static tgc_status spoil(tgc_cl_context *self, void *const *outputs) {
                             "clEnqueueWriteBuffer", self->model->outputs[i].name);
     }
   }
+  if (status == TGC_OK) status = tgc_cl_reset(self);
   return status == TGC_OK ? tgc_cl_check(self, clFinish(self->queue), "clFinish", "") : status;
 }
 
@@ -55,8 +56,8 @@ tgc_status tgc_cl_selftest(tgc_cl_context *self, const tgc_golden *golden, void 
   self->slot = 0;
   status = bind_all(self, inputs, outputs);
   if (status == TGC_OK) status = spoil(self, outputs);
-  if (status == TGC_OK) status = tgc_cl_run(self);
+  if (status == TGC_OK) status = tgc_cl_run(self, 0);
   if (status == TGC_OK) status = compare(self, golden, outputs, result);
   tgc_cl_unbind_all(self);
-  return status;
+  return status == TGC_OK ? tgc_cl_reset(self) : status;
 }

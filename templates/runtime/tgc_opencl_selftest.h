@@ -9,8 +9,9 @@
 extern "C" {
 #endif
 
-/* Runs a frame on the inputs of the self-test, and compares. scratch: aligned to 8 bytes. inputs, outputs: room for one pointer each.
- * It binds inputs and outputs in slot 0, and afterwards, whatever came of it, none is bound in any slot. result: may be null. Where the status is
+/* Runs a frame of the main entry point on the inputs of the self-test, and compares. scratch: aligned to 8 bytes. inputs, outputs: room for one pointer each.
+ * It binds inputs and outputs in slot 0, and afterwards, whatever came of it, none is bound in any slot;
+ * states are zero before and after. result: may be null. Where the status is
  * TGC_BAD_RESULT, tgc_cl_message tells the first wrong value too. */
 tgc_status tgc_cl_selftest(tgc_cl_context *self, const tgc_golden *golden, void *scratch, uint64_t scratch_bytes,
                            const void **inputs, void **outputs, tgc_selftest_result *result);

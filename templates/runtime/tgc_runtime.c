@@ -64,15 +64,27 @@ tgc_status tgc_check_tensor(const tgc_tensor *tensors, uint32_t count, uint32_t 
   return TGC_OK;
 }
 
-tgc_status tgc_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
-  for (uint32_t i = 0; i < model->input_count; ++i) {
-    if (!inputs[i]) return TGC_BAD_ARGUMENT;
+void tgc_reset(const tgc_model *model, void *arena) {
+  if (model->state_bytes) memset(arena, 0, (size_t)model->state_bytes);
+}
+
+tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *weights, void *arena, const void *const *inputs,
+                         void *const *outputs) {
+  const tgc_entry *row;
+  if (entry >= model->entry_count) return TGC_BAD_ARGUMENT;
+  row = &model->entries[entry];
+  for (uint32_t i = 0; i < row->input_count; ++i) {
+    if (!inputs[row->inputs[i]]) return TGC_BAD_ARGUMENT;
   }
-  for (uint32_t i = 0; i < model->output_count; ++i) {
-    if (!outputs[i]) return TGC_BAD_ARGUMENT;
+  for (uint32_t i = 0; i < row->output_count; ++i) {
+    if (!outputs[row->outputs[i]]) return TGC_BAD_ARGUMENT;
   }
   if ((model->weights_bytes > 0 && !weights) || (model->arena_bytes > 0 && !arena)) return TGC_BAD_ARGUMENT;
-  return (tgc_status)model->run(weights, arena, inputs, outputs);
+  return (tgc_status)row->run(weights, arena, inputs, outputs);
+}
+
+tgc_status tgc_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
+  return tgc_run_entry(model, 0, weights, arena, inputs, outputs);
 }
 
 /* ---- SHA-256, FIPS 180-4 */

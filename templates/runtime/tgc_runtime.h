@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define TGC_ABI_VERSION 1u
+#define TGC_ABI_VERSION 2u
 
 typedef enum tgc_status {
   TGC_OK = 0,
@@ -35,7 +35,30 @@ typedef struct tgc_tensor {
   int32_t rank;
 } tgc_tensor;
 
-/* A compiled model: constant data and one re-entrant function. */
+/* Runs once. weights: `weights_bytes` bytes; arena: `arena_bytes` bytes; both aligned to `alignment`. inputs, outputs: one pointer a
+ * tensor of the model, in order, each aligned to its element; those that the entry point does not use may be null. */
+typedef int32_t (*tgc_run_function)(const void *weights, void *arena, const void *const *inputs, void *const *outputs);
+
+/* A way into a model: by default there is one, "run", which computes every output. */
+typedef struct tgc_entry {
+  const char *name;
+  tgc_run_function run;
+  const uint32_t *inputs;  /* positions of those that it reads */
+  const uint32_t *outputs; /* positions of those that it writes */
+  uint32_t input_count;
+  uint32_t output_count;
+} tgc_entry;
+
+/* What a model keeps from one run to the next, in its arena from byte `offset` on. */
+typedef struct tgc_state {
+  tgc_tensor tensor;
+  uint64_t offset;
+} tgc_state;
+
+/* A compiled model: constant data and re-entrant functions.
+ *
+ * The first `state_bytes` bytes of the arena are the model's states, to be zero at first (tgc_reset) and left alone between runs. The
+ * rest is scratch memory, which may be shared with whatever does not run at the same time; its contents between runs mean nothing. */
 typedef struct tgc_model {
   const char *name;
   const tgc_tensor *inputs;
@@ -43,15 +66,17 @@ typedef struct tgc_model {
   const void *weights; /* the embedded weights; null when they are in a file of their own */
   uint64_t weights_bytes;
   uint64_t arena_bytes;
-  /* Runs the model once. weights: `weights_bytes` bytes; arena: `arena_bytes` bytes of scratch memory; both aligned to
-   * `alignment`. inputs, outputs: one pointer a tensor, in order, each aligned to its element. The arena may be shared with
-   * whatever does not run at the same time; its contents between calls mean nothing. */
-  int32_t (*run)(const void *weights, void *arena, const void *const *inputs, void *const *outputs);
+  tgc_run_function run; /* of the main entry point; null where the model runs on a device */
   uint8_t weights_sha256[32];
   uint32_t abi_version; /* TGC_ABI_VERSION of the compiler */
   uint32_t input_count;
   uint32_t output_count;
   uint32_t alignment;
+  const tgc_entry *entries; /* the main one first */
+  const tgc_state *states;
+  uint64_t state_bytes;
+  uint32_t entry_count;
+  uint32_t state_count;
 } tgc_model;
 
 /* What a status means, in English; never null. */
@@ -69,7 +94,12 @@ tgc_status tgc_check_memory(const tgc_model *model, const void *weights, const v
 /* TGC_OK where `position` is one of `count` tensors and `data` is aligned to its elements. */
 tgc_status tgc_check_tensor(const tgc_tensor *tensors, uint32_t count, uint32_t position, const void *data);
 
-/* Runs the model once, after checking that every tensor is bound. */
+/* Sets the states in `arena` to zero, as they are to be before the first run. */
+void tgc_reset(const tgc_model *model, void *arena);
+
+/* Runs an entry point, by position, once, after checking that every tensor of its is bound. tgc_run: the main one. */
+tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *weights, void *arena, const void *const *inputs,
+                         void *const *outputs);
 tgc_status tgc_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs);
 
 /* SHA-256 (FIPS 180-4) of `bytes` bytes. */

@@ -89,10 +89,13 @@ tgc_status tgc_selftest_prepare(const tgc_model *model, const tgc_golden *golden
 /* ---- run */
 
 tgc_status tgc_selftest_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
-  const tgc_status status = model->weights_bytes ? tgc_check_weights(model, weights, model->weights_bytes) : TGC_OK;
+  tgc_status status = model->weights_bytes ? tgc_check_weights(model, weights, model->weights_bytes) : TGC_OK;
   if (status != TGC_OK) return status;
   if (arena) memset(arena, 0xff, (size_t)model->arena_bytes);
-  return tgc_run(model, weights, arena, inputs, outputs);
+  tgc_reset(model, arena);
+  status = tgc_run(model, weights, arena, inputs, outputs);
+  tgc_reset(model, arena);
+  return status;
 }
 
 /* ---- outputs */

@@ -45,7 +45,8 @@ typedef struct tgc_selftest_result {
 tgc_status tgc_selftest_prepare(const tgc_model *model, const tgc_golden *golden, void *scratch, uint64_t scratch_bytes,
                                 const void **inputs, void **outputs);
 
-/* run: once, after checking the hash of the weights and filling the arena with 0xff. */
+/* run: the main entry point once, after checking the hash of the weights and filling the arena with 0xff. The states are zero before and
+ * after. */
 tgc_status tgc_selftest_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs);
 
 /* compare: TGC_OK or TGC_BAD_RESULT; then `result`, where not null, says what was wrong. */

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import tgc
 from tgc.backends.golden import Golden, scratch_bytes
 from tgc.backends.manifest import manifest
-from tgc.backends.names import c_string, comment, tensor_views
+from tgc.backends.names import c_string, comment, entry_views, state_views, tensor_views
 from tgc.backends.options import EmitOptions
 from tgc.errors import OptionError
 from tgc.ir.program import Program
@@ -59,7 +59,9 @@ def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, 
     return {
         "version": tgc.__version__, "target": target.name, "name": program.name, "upper": program.name.upper(),
         "literal": c_string(program.name), "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
-        "alignment": program.alignment, "weights_bytes": program.weights.size,
+        "alignment": program.alignment, "weights_bytes": program.weights.size, "states": state_views(program),
+        "state_bytes": program.state_bytes, "state_offsets": [program.storage(state.storage).offset for state in program.states],
+        "entries": entry_views(program),
         "embedded": embeds(program, options), "separate_weights": separates(program, options),
         "sha256": ", ".join(f"0x{byte:02x}" for byte in program.weights_digest),
         "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,

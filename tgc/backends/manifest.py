@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import tgc
-from tgc.backends.names import tensor_views
+from tgc.backends.names import state_views, tensor_views
 from tgc.backends.options import EmitOptions
 from tgc.ir.fingerprint import fingerprint
-from tgc.ir.program import Program, Tensor, launches
+from tgc.ir.program import EntryPoint, Program, Tensor, launches
 from tgc.ir.text import print_program
 from tgc.targets import Target
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a reader of older manifests would misread a newer one."""
 
 
@@ -27,7 +27,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
     """
     inputs, outputs = tensor_views(program)
     separate = f"{program.name}.weights"
-    counts = Counter(call.kernel for call in launches(program.steps))
+    counts = Counter(call.kernel for entry in program.entry_points for call in launches(entry.steps))
     content = {
         "format": FORMAT,
         "tgc": tgc.__version__,
@@ -36,7 +36,10 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "options": {"weights": options.weights, "selftest": options.golden is not None},
         "inputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.inputs, inputs, strict=True)],
         "outputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.outputs, outputs, strict=True)],
+        "states": [_tensor(tensor, view.identifier) for tensor, view in zip(program.states, state_views(program), strict=True)],
+        "entries": [_entry(program, entry) for entry in program.entry_points],
         "arena_bytes": program.arena_bytes,
+        "state_bytes": program.state_bytes,
         "alignment": program.alignment,
         "weights": {
             "bytes": int(program.weights.size),
@@ -69,6 +72,11 @@ def _layout(program: Program) -> str:
 
 def _tensor(tensor: Tensor, identifier: str) -> dict[str, object]:
     return {"name": tensor.name, "identifier": identifier, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
+
+
+def _entry(program: Program, entry: EntryPoint) -> dict[str, object]:
+    inputs, outputs = [program.inputs[p].name for p in entry.inputs], [program.outputs[p].name for p in entry.outputs]
+    return {"name": entry.name, "inputs": inputs, "outputs": outputs, "launches": sum(1 for _ in launches(entry.steps))}
 
 
 def _nodes(program: Program) -> dict[str, list[str]]:

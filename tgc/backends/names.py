@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tgc.ir.dtypes import DType
-from tgc.ir.program import Program, Tensor
+from tgc.ir.program import EntryPoint, Program, Tensor, calls_of
 
 KEYWORDS = frozenset((
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto",
@@ -51,6 +51,42 @@ def tensor_views(program: Program) -> tuple[tuple[TensorView, ...], tuple[Tensor
     taken = {"input", "output", "model", "context", "init", "run"}
     inputs = tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.inputs))
     return inputs, tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.outputs))
+
+
+def state_views(program: Program) -> tuple[TensorView, ...]:
+    """The program's states."""
+    taken: set[str] = set()
+    return tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.states))
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry point as the templates show it. function: what runs it, in C. doc: what it reads, writes and updates."""
+
+    name: str
+    function: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    doc: str
+
+
+def entry_views(program: Program) -> tuple[EntryView, ...]:
+    """The program's entry points, which run on the CPU."""
+    return tuple(
+        EntryView(entry.name, f"{program.name}_{entry.name}_kernels", entry.inputs, entry.outputs, _purpose(program, entry))
+        for entry in program.entry_points
+    )
+
+
+def _purpose(program: Program, entry: EntryPoint) -> str:
+    if not program.entries:
+        return "Runs the model once."
+    written = {argument.storage for call in calls_of(entry.steps) for argument in call.arguments}
+    kept = [state.name for state in program.states if state.storage in written]
+    outputs = [program.outputs[position].name for position in entry.outputs]
+    parts = [f"computes {', '.join(outputs)}"] if outputs else []
+    parts += [f"works with the states {', '.join(kept)}"] if kept else []
+    return comment(f"Entry point {entry.name}: {' and '.join(parts) or 'does nothing'}.")
 
 
 def _view(tensor: Tensor, position: int, taken: set[str]) -> TensorView:

@@ -95,6 +95,17 @@ def compiling(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def keeping(command: Command) -> Command:
+    """--state, --shift, --entry."""
+    return _with(
+        pairs("--state", "states", "OUTPUT=INPUT", str,
+              "Keep an output, or a part of it such as 'out[:,6097:]', for this input of the next run."),
+        pairs("--shift", "shifts", "OUTPUT=INPUT", str, "The same where the input is a window of the output's last values."),
+        pairs("--entry", "entries", "NAME=OUTPUT,..", lambda text: tuple(text.split(",")),
+              "An entry point that computes these outputs, and updates these states (named by their inputs); NAME_run is the main one."),
+    )(command)  # fmt: skip
+
+
 def feeding(command: Command) -> Command:
     """--seed, --range."""
     return _with(

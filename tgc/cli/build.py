@@ -9,18 +9,21 @@ from typing import Any
 import click
 
 from tgc.artifact import Artifact
-from tgc.cli.arguments import MODEL, compiling, json_option, mapping
+from tgc.cli.arguments import MODEL, compiling, json_option, keeping, mapping
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
 from tgc.ir.graph import Graph
 from tgc.ir.program import Program, launches
 
 
-def build(model: Path, *, target: str, dims: Any, shapes: Any, constants: Any, name: str | None, weights: str, **more: Any) -> Artifact:
+def build(
+    model: Path | tuple[Path, ...], *, target: str, dims: Any, shapes: Any, constants: Any, name: str | None, weights: str, **more: Any
+) -> Artifact:
     """Compiles with the flags of `compiling`, showing progress."""
     from tgc import driver
 
-    with progress(f"compiling {model.name}") as watch:
+    first = model if isinstance(model, Path) else model[0]
+    with progress(f"compiling {first.name}") as watch:
         return driver.compile(
             model, target, dims=mapping(dims, "--dim"), shapes=mapping(shapes, "--shape"), constants=mapping(constants, "--const"),
             name=name, weights=weights, watch=watch, **more,
@@ -28,26 +31,31 @@ def build(model: Path, *, target: str, dims: Any, shapes: Any, constants: Any, n
 
 
 @click.command("compile")
-@click.argument("model", type=MODEL)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder; by default named after the model.")
+@click.argument("model", type=MODEL, nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder; by default named after the first model.")
 @compiling
+@keeping
 @click.option("--selftest", is_flag=True, help="Add NAME_selftest(): known results to compare with where the model runs.")
 @click.option("--check-passes", is_flag=True, help="Compare every pass with the interpreter (slow).")
 @click.option("--time-passes", is_flag=True, help="Print how long each step and each pass took.")
 @click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
 @json_option
 def compile_command(
-    model: Path, output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None, as_json: bool,
-    **flags: Any,
-) -> None:
-    """Compile MODEL, an ONNX file, to a folder that stands alone.
+    model: tuple[Path, ...], output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None,
+    as_json: bool, states: Any, shifts: Any, entries: Any, **flags: Any,
+) -> None:  # fmt: skip
+    """Compile MODEL, an ONNX file or several, to a folder that stands alone.
 
     \b
     Example:
       tgc compile model.onnx --target c --shape input=1x3x224x224 -o out
+      tgc compile policy.onnx --state hidden=previous --entry run=plan,hidden --entry prepare=hidden
     """
     observe = printer_after(print_ir_after) if print_ir_after else None
-    artifact = build(model, selftest=selftest, check_passes=check_passes, observe=observe, **flags)
+    artifact = build(
+        model, selftest=selftest, check_passes=check_passes, observe=observe, states=mapping(states, "--state"),
+        shifts=mapping(shifts, "--shift"), entries=mapping(entries, "--entry"), **flags,
+    )  # fmt: skip
     if print_ir_after and print_ir_after not in dict(artifact.passes):
         names = ", ".join(name for name, _ in artifact.passes)
         raise OptionError(f"no pass called {print_ir_after!r} ran", where="--print-ir-after", hint=f"these did: {names}")
@@ -58,7 +66,8 @@ def compile_command(
     program = artifact.program
     click.echo(f"{folder}: {len(artifact.files)} files, {size(artifact.bytes)}, for {artifact.target.name}")
     memory = f"weights {size(program.weights.nbytes)}, arena {size(program.arena_bytes)}"
-    click.echo(f"{len(program.kernels)} kernels, {sum(1 for _ in launches(program.steps))} calls; {memory}")
+    memory += f", of it states {size(program.state_bytes)}" if program.states else ""
+    click.echo(f"{len(program.kernels)} kernels, {_calls(program)} calls; {memory}")
     if time_passes:
         rows = (*artifact.seconds, *((f"pass {name}", seconds) for name, seconds in artifact.passes))
         print_table(("step", "time"), [(name, duration(seconds)) for name, seconds in rows], right=(1,))
@@ -76,6 +85,10 @@ def printer_after(wanted: str) -> Callable[[str, Graph | Program], None]:
     return observe
 
 
+def _calls(program: Program) -> int:
+    return sum(1 for entry in program.entry_points for _ in launches(entry.steps))
+
+
 def summary(artifact: Artifact) -> dict[str, object]:
     """What compiling made, for --json."""
     program = artifact.program
@@ -85,7 +98,8 @@ def summary(artifact: Artifact) -> dict[str, object]:
 
     return {
         "name": artifact.name, "target": artifact.target.name, "files": {name: len(content) for name, content in artifact.files.items()},
-        "inputs": tensors(program.inputs), "outputs": tensors(program.outputs), "kernels": len(program.kernels),
-        "calls": sum(1 for _ in launches(program.steps)), "weights_bytes": int(program.weights.nbytes), "arena_bytes": program.arena_bytes,
+        "inputs": tensors(program.inputs), "outputs": tensors(program.outputs), "states": tensors(program.states),
+        "entries": [entry.name for entry in program.entry_points], "kernels": len(program.kernels),
+        "calls": _calls(program), "weights_bytes": int(program.weights.nbytes), "arena_bytes": program.arena_bytes,
         "seconds": dict(artifact.seconds), "passes": dict(artifact.passes),
     }  # fmt: skip

@@ -67,3 +67,10 @@ def _require_text(model: Message, where: str) -> None:
                     raise ModelError(f"field {field.name!r} is not UTF-8 text", where, "download or export it again")
     except UnicodeDecodeError as error:
         raise ModelError("a name in it is not UTF-8 text", where, "download or export it again") from error
+
+
+def names_to_pin(source: str | Path | onnx.ModelProto) -> frozenset[str]:
+    """The names of a model's inputs and of their symbolic dimensions."""
+    model = source if isinstance(source, onnx.ModelProto) else read_model(Path(source))
+    dims = {dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    return frozenset({value.name for value in model.graph.input} | dims)

@@ -58,7 +58,7 @@ _NODES = (
 )  # fmt: skip
 _EXPRESSIONS = (expr.Lit, expr.Var, expr.Arg, expr.Coordinate, expr.Load, expr.Apply, expr.Ramp, expr.Broadcast)
 _STATEMENTS = (kernel.Block, kernel.For, kernel.If, kernel.Alloc, kernel.Store, kernel.Barrier)
-_PROGRAM = (program.Program, program.Storage, program.Call, program.Repeat, program.Argument, program.Tensor)
+_PROGRAM = (program.Program, program.EntryPoint, program.Storage, program.Call, program.Repeat, program.Argument, program.Tensor)
 
 
 def document() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +17,30 @@ POISON = 0xFF
 """What memory holds before it is written: every float made of such bytes is a NaN."""
 
 
-def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The program's outputs for `inputs`, by the names in the model. Raises ValueError where an input is missing or does not fit."""
+def run_program(
+    program: Program, inputs: Mapping[str, Array], *, entry: str | None = None, states: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """The outputs of an entry point, by default the main one, for `inputs`, by the names in the model.
+
+    states: what the states hold, by name, zero where it says nothing; afterwards what they hold then. Raises ValueError where an input is
+    missing or does not fit, KeyError where there is no such entry point.
+    """
+    point = program.entry_points[0] if entry is None else {point.name: point for point in program.entry_points}[entry]
     arena = np.full(program.arena_bytes, POISON, np.uint8)
     memory = {storage.name: _memory(storage, program, arena) for storage in program.storages}
-    for tensor in program.inputs:
+    for tensor in (program.inputs[position] for position in point.inputs):
         memory[tensor.storage][:] = _checked(tensor, inputs).reshape(-1)
-    for call in launches(program.steps):
+    for state in program.states:
+        memory[state.storage][:] = _checked(state, states).reshape(-1) if states and state.name in states else 0
+    for call in launches(point.steps):
         _run_call(program, call, memory)
-    return {tensor.name: memory[tensor.storage].reshape(tensor.shape).copy() for tensor in program.outputs}
+    if states is not None:
+        states.update(_results(program.states, memory))
+    return _results([program.outputs[position] for position in point.outputs], memory)
+
+
+def _results(tensors: Sequence[Tensor], memory: Mapping[str, Array]) -> dict[str, Array]:
+    return {tensor.name: memory[tensor.storage].reshape(tensor.shape).copy() for tensor in tensors}
 
 
 def _memory(storage: Storage, program: Program, arena: npt.NDArray[np.uint8]) -> Array:

@@ -84,6 +84,16 @@ class Tensor:
     storage: str
 
 
+@dataclass(frozen=True, slots=True)
+class EntryPoint:
+    """A way into a program: steps that read the inputs, and write the outputs, at these positions, and update states."""
+
+    name: str
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Program:
     """A compiled model.
@@ -91,6 +101,8 @@ class Program:
     name:    C identifier that prefixes every exported symbol.
     kernels: each once, however often it is called. steps: calls, and loops of them, in the order in which they run.
     weights: the aligned bytes that every "weight" storage points into. alignment: of arena, weights and each offset, in bytes.
+    states: what is kept from one call to the next, zero at first; their storages lie in the first `state_bytes` bytes of the arena,
+    which nothing else uses. entries: the entry points, the main one, whose steps `steps` are, first; empty where that is all there is.
     """
 
     name: str
@@ -102,11 +114,20 @@ class Program:
     weights: npt.NDArray[np.uint8]
     arena_bytes: int
     alignment: int = 64
+    states: tuple[Tensor, ...] = ()
+    entries: tuple[EntryPoint, ...] = ()
+    state_bytes: int = 0
+
+    @cached_property
+    def entry_points(self) -> tuple[EntryPoint, ...]:
+        """All entry points, the main one first."""
+        whole = EntryPoint("run", self.steps, tuple(range(len(self.inputs))), tuple(range(len(self.outputs))))
+        return self.entries or (whole,)
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
-        """Every call once, in order, with those inside of loops as they are in each iteration."""
-        return tuple(calls_of(self.steps))
+        """Every call of every entry point once, in order, with those inside of loops as they are in each iteration."""
+        return tuple(call for entry in self.entry_points for call in calls_of(entry.steps))
 
     def storage(self, name: str) -> Storage:
         """The storage called `name`. Raises KeyError."""

@@ -16,7 +16,11 @@ def print_program(program: Program) -> str:
     lines.append(f'weights {program.weights.size} bytes sha256="{weights}"')
     lines.append(f"arena {program.arena_bytes} bytes, alignment {program.alignment}")
     lines += [_storage(storage) for storage in program.storages]
-    lines += [line for step in program.steps for line in _step(step)]
+    lines += [_tensor("state", tensor) for tensor in program.states]
+    for entry in program.entry_points:
+        if program.entries:
+            lines.append(f"entry {entry.name}: inputs {write_integers(entry.inputs)}, outputs {write_integers(entry.outputs)}")
+        lines += [line for step in entry.steps for line in _step(step)]
     return "\n".join([*lines, "", *(print_kernel(kernel) for kernel in program.kernels)])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tgc.errors import InvalidIrError
 from tgc.ir.kernel import Kernel, Parameter
 from tgc.ir.overlap import reach_apart
-from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor, calls_of, launches
+from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor, calls_of, launches
 from tgc.ir.verify_expression import require
 from tgc.ir.verify_kernel import IDENTIFIER, verify_kernel
 
@@ -31,7 +31,11 @@ def verify_program(program: Program) -> None:
     - a Repeat runs at least once; an argument has at most one step for each Repeat around its call, and all of this holds in
       every iteration;
     - two arena storages that share bytes are not live at the same time. A storage is live from the first call or outermost Repeat
-      that has it for an argument to the last, both included.
+      that has it for an argument to the last, both included;
+    - a state has an arena storage of its type and size inside the first `state_bytes` bytes, where no other storage lies; it counts
+      as written before, and as live throughout;
+    - of entry points the first has the steps of the program; each has another name, and writes what its outputs say; all of the above
+      holds in each.
 
     Raises InvalidIrError.
     """
@@ -45,8 +49,12 @@ def verify_program(program: Program) -> None:
         _verify_tensors(program, storages)
         for storage in program.storages:
             _verify_place(storage, program)
-        _verify_calls(program, storages)
-        _verify_liveness(program, storages)
+        _verify_states(program, storages)
+        require(program.steps == program.entry_points[0].steps, "the first entry point has other steps than the program")
+        _verify_names([entry.name for entry in program.entry_points], "entry points")
+        for entry in program.entry_points:
+            _verify_calls(program, entry, storages)
+            _verify_liveness(program, entry, storages)
     except InvalidIrError as error:
         raise InvalidIrError(f"program {program.name}: {error}") from error
 
@@ -82,18 +90,31 @@ def _verify_place(storage: Storage, program: Program) -> None:
         require(inside, f"{storage.name} ends at {storage.offset + storage.bytes} of {whole} bytes")
 
 
-def _verify_calls(program: Program, storages: Mapping[str, Storage]) -> None:
+def _verify_states(program: Program, storages: Mapping[str, Storage]) -> None:
+    _verify_names([state.storage for state in program.states], "states")
+    for state in program.states:
+        _verify_tensor(state, "arena", storages)
+    kept = {state.storage for state in program.states}
+    for storage in program.storages:
+        if storage.role == "arena":
+            end = storage.offset + storage.bytes
+            inside = end <= program.state_bytes if storage.name in kept else storage.offset >= program.state_bytes
+            require(inside, f"{storage.name} lies at {storage.offset}, and the states in the first {program.state_bytes} bytes")
+
+
+def _verify_calls(program: Program, entry: EntryPoint, storages: Mapping[str, Storage]) -> None:
     kernels = {kernel.name: kernel for kernel in program.kernels}
-    written: set[str] = set()
-    for call, counts in _calls_in_loops(program.steps):
+    written = {state.storage for state in program.states}
+    bound = {program.inputs[position].storage for position in entry.inputs}
+    for call, counts in _calls_in_loops(entry.steps):
         require(call.kernel in kernels, f"a call of {call.kernel}, which does not exist")
         _verify_call(call, counts, kernels[call.kernel], storages)
         pairs = list(zip(kernels[call.kernel].parameters, call.arguments, strict=True))
         for parameter, argument in pairs:
-            filled = storages[argument.storage].role in ("input", "weight") or argument.storage in written
+            filled = storages[argument.storage].role == "weight" or argument.storage in bound | written
             require(filled or parameter.access != "read", f"{call.kernel} reads {argument.storage}, which nothing has written")
         written.update(argument.storage for parameter, argument in pairs if parameter.access != "read")
-    for tensor in program.outputs:
+    for tensor in (program.outputs[position] for position in entry.outputs):
         require(tensor.storage in written or 0 in tensor.shape, f"nothing writes output {tensor.name!r}")
 
 
@@ -148,12 +169,13 @@ def _verify_argument(
     require(parameter.access == "read" or storage.role in ("output", "arena"), f"{place} writes {storage.name}, of role {storage.role}")
 
 
-def _verify_liveness(program: Program, storages: Mapping[str, Storage]) -> None:
-    live: dict[str, Interval] = {}
-    for position, step in enumerate(program.steps):
+def _verify_liveness(program: Program, entry: EntryPoint, storages: Mapping[str, Storage]) -> None:
+    live: dict[str, Interval] = {state.storage: (0, len(entry.steps)) for state in program.states}
+    for position, step in enumerate(entry.steps):
         for argument in (argument for call in calls_of((step,)) for argument in call.arguments):
             if storages[argument.storage].role == "arena":
-                live[argument.storage] = (live.get(argument.storage, (position, position))[0], position)
+                first, last = live.get(argument.storage, (position, position))
+                live[argument.storage] = (first, max(last, position))
     by_offset = sorted((storages[name] for name in live), key=lambda storage: storage.offset)
     for at, storage in enumerate(by_offset):
         for other in by_offset[at + 1 :]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tgc.ir.graph import Graph
+from tgc.ir.interface import Interface
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import assemble
@@ -19,6 +20,7 @@ from tgc.passes.check import check_graph, check_program
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.images import images
+from tgc.passes.interface import split
 from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
@@ -64,10 +66,14 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
 )
 
 Observer = Callable[[str, Graph | Program], None]
+PLAIN = Interface()
+"""One entry point that computes everything, and nothing kept."""
 
 
-def compile_graph(graph: Graph, target: Target, *, check: bool = False, observe: Observer | None = None) -> Program:
-    """The program that computes `graph` on `target`.
+def compile_graph(
+    graph: Graph, target: Target, *, interface: Interface = PLAIN, check: bool = False, observe: Observer | None = None
+) -> Program:
+    """The program that computes `graph` on `target`, with the states and entry points of `interface`.
 
     check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs (slow).
     observe: called with each pass's name and result. Raises InvalidIrError where a pass wrote something invalid.
@@ -79,10 +85,11 @@ def compile_graph(graph: Graph, target: Target, *, check: bool = False, observe:
             check_graph(step.name, before, graph)
         if observe:
             observe(step.name, graph)
-    program = assemble(layout(partition(graph)), polisher_for(target), scheduler_for(target))
+    parts = [(name, layout(partition(part))) for name, part in split(graph, interface)]
+    program = assemble(parts, graph, interface, polisher_for(target), scheduler_for(target))
     if check:
         verify_program(program)
-        check_program(graph, program)
+        check_program(graph, interface, program)
     if observe:
         observe("program", program)
     if target.images:

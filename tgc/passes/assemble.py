@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import prod
@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from tgc.ir.dtypes import from_numpy
 from tgc.ir.expr import Expr
-from tgc.ir.graph import Constant
+from tgc.ir.graph import Constant, Graph, Node
+from tgc.ir.interface import Interface
 from tgc.ir.kernel import Kernel
 from tgc.ir.partition import Binding, Block, Fill, Loop, Lowered, Partition
-from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor, calls_of
+from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Role, Step, Storage, Tensor, calls_of
 from tgc.ir.rewrite import map_expressions
 from tgc.ir.verify import verify_kernel
+from tgc.passes.carry import carry, settle
 from tgc.passes.lower import lower
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
@@ -58,10 +60,54 @@ class _Weights:
         return whole
 
 
-def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Scheduler) -> Program:
-    """The program of `partition`: each region lowered, its expressions polished, the loop nest scheduled, memory planned."""
-    weights = _Weights()
-    kernels: dict[tuple[object, ...], tuple[str, Scheduled]] = {}
+@dataclass(slots=True)
+class _Kernels:
+    """The kernels so far, by what they compute."""
+
+    polish: Callable[[Expr], Expr]
+    scheduler: Scheduler
+    known: dict[tuple[object, ...], tuple[str, Scheduled]] = field(default_factory=dict)
+
+    def of(self, lowered: Lowered) -> tuple[str, Scheduled, tuple[str, ...]]:
+        """The kernel's name, the kernel, and the ONNX nodes that this use of it computes."""
+        plain = replace(lowered.kernel, body=map_expressions(lowered.kernel.body, self.polish))
+        key = _key(plain, lowered.bindings)
+        if key not in self.known:
+            verify_kernel(plain)
+            self.known[key] = (_name(len(self.known), plain), self.scheduler(plain, _constants(lowered)))
+        return (*self.known[key], plain.origins)
+
+    def named(self) -> dict[str, Kernel]:
+        return {name: replace(scheduled.kernel, name=name) for name, scheduled in self.known.values()}
+
+
+def assemble(
+    partitions: Sequence[tuple[str, Partition]], graph: Graph, interface: Interface, polish: Callable[[Expr], Expr], scheduler: Scheduler
+) -> Program:
+    """The program whose entry points compute `partitions`, parts of `graph`.
+
+    Each region is lowered, its expressions polished, the loop nest scheduled. Entry points have kernels, weights, states and the arena in
+    common; what else is in the arena each of them plans for itself.
+    """
+    weights, kernels = _Weights(), _Kernels(polish, scheduler)
+    names = _names(graph, interface)
+    states, state_bytes = _states(graph, interface, names)
+    storages = {storage.name: storage for storage in (*_edges(graph, names), *states)}
+    points: list[EntryPoint] = []
+    arena_bytes = state_bytes
+    for entry, partition in partitions:
+        whole, carried = carry(partition, interface.states)
+        steps = settle(_nested(_calls(whole, kernels, weights), 0), carried, kernels.named())
+        blocks = _blocks(whole, steps, names, f"{entry}_" if len(partitions) > 1 else "")
+        arena = [block for block, name in blocks if name not in storages]
+        offsets, end = plan_memory(_lifetimes(arena, steps), ALIGNMENT)
+        storages |= {name: _storage(block, name, state_bytes + offsets[block.name]) for block, name in blocks if name not in storages}
+        arena_bytes = max(arena_bytes, state_bytes + end)
+        points.append(_entry_point(entry, _renamed(steps, {block.name: name for block, name in blocks}), partition, names))
+    return _program(graph, interface, names, (points, kernels, weights), tuple(storages.values()), (arena_bytes, state_bytes))
+
+
+def _calls(partition: Partition, kernels: _Kernels, weights: _Weights) -> list[tuple[tuple[Loop, ...], Call]]:
     calls: list[tuple[tuple[Loop, ...], Call]] = []
     for step in partition.steps:
         if isinstance(step, Fill):
@@ -70,14 +116,9 @@ def assemble(partition: Partition, polish: Callable[[Expr], Expr], scheduler: Sc
             continue
         else:
             lowered = lower(step, partition)
-        plain = replace(lowered.kernel, body=map_expressions(lowered.kernel.body, polish))
-        key = _key(plain, lowered.bindings)
-        if key not in kernels:
-            verify_kernel(plain)
-            kernels[key] = (_name(len(kernels), plain), scheduler(plain, _constants(lowered)))
-        name, scheduled = kernels[key]
-        calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), plain.origins)))
-    return _program(partition, [(name, scheduled.kernel) for name, scheduled in kernels.values()], _nested(calls, 0), weights)
+        name, scheduled, origins = kernels.of(lowered)
+        calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), origins)))
+    return calls
 
 
 def _nested(calls: Sequence[tuple[tuple[Loop, ...], Call]], depth: int) -> tuple[Step, ...]:
@@ -114,25 +155,98 @@ def _arguments(lowered: Lowered, scheduled: Scheduled, weights: _Weights, loops:
     return tuple(arguments)
 
 
-def _program(partition: Partition, kernels: list[tuple[str, Kernel]], steps: tuple[Step, ...], weights: _Weights) -> Program:
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The storages of the graph's edges: inputs by name, outputs by name, each with its position among those that are the caller's."""
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    input_positions: dict[str, int]
+    output_positions: dict[str, int]
+
+
+def _names(graph: Graph, interface: Interface) -> _Names:
+    kept = {given: f"state_{number}_{identifier(given)}" for number, (_, given) in enumerate(interface.states)}
+    inputs = {node.name: kept.get(node.name, f"in_{n}_{identifier(node.name)}") for n, node in enumerate(graph.inputs)}
+    hidden = {output for output, _ in interface.states}
+    outputs = {name: f"out_{n}_{identifier(name)}" for n, (name, _) in enumerate(graph.outputs)}
+    callers = [name for name in inputs if name not in kept], [name for name in outputs if name not in hidden]
+    return _Names(inputs, outputs, *({name: position for position, name in enumerate(names)} for names in callers))
+
+
+def _edges(graph: Graph, names: _Names) -> list[Storage]:
+    """The storages of what the caller binds."""
+    made = [_edge(names.outputs[name], "output", node) for name, node in graph.outputs if name in names.output_positions]
+    return made + [_edge(names.inputs[node.name], "input", node) for node in graph.inputs if node.name in names.input_positions]
+
+
+def _edge(name: str, role: Role, node: Node, offset: int = 0) -> Storage:
+    return Storage(name, role, node.dtype, prod(node.shape), offset, node.shape)
+
+
+def _states(graph: Graph, interface: Interface, names: _Names) -> tuple[list[Storage], int]:
+    """The storages of the states, at the beginning of the arena, and where they end."""
+    inputs = {node.name: node for node in graph.inputs}
+    found: list[Storage] = []
+    end = 0
+    for _, given in interface.states:
+        found.append(_edge(names.inputs[given], "arena", inputs[given], end))
+        end = aligned(end + max(1, found[-1].bytes), ALIGNMENT)
+    return found, end
+
+
+def _blocks(partition: Partition, steps: tuple[Step, ...], names: _Names, prefix: str) -> list[tuple[Block, str]]:
+    """The blocks that the steps use, and the caller's, each with the name of its storage in the program."""
     used = {argument.storage for call in calls_of(steps) for argument in call.arguments}
-    blocks = [block for block in partition.blocks.values() if block.role != "arena" or block.name in used]
-    arena = [block for block in blocks if block.role == "arena"]
-    offsets, arena_bytes = plan_memory(_lifetimes(arena, steps), ALIGNMENT)
-    storages = [_storage(block, offsets.get(block.name, 0)) for block in blocks]
-    by_role = {role: [block for block in blocks if block.role == role] for role in ("input", "output")}
-    graph = partition.graph
+    edges = {role: iter([b for b in partition.blocks.values() if b.role == role]) for role in ("input", "output")}
+    known = {next(edges["input"]).name: names.inputs[node.name] for node in partition.graph.inputs}
+    outputs = {next(edges["output"]).name: name for name, _ in partition.graph.outputs}
+    known |= {block: names.outputs[name] for block, name in outputs.items() if name in names.output_positions}
+    return [(b, known.get(b.name, prefix + b.name)) for b in partition.blocks.values() if b.name in used]
+
+
+def _renamed(steps: tuple[Step, ...], names: Mapping[str, str]) -> tuple[Step, ...]:
+    """`steps` with the storages that `names` lists called so."""
+    return tuple(_renamed_step(step, names) for step in steps)
+
+
+def _renamed_step(step: Step, names: Mapping[str, str]) -> Step:
+    if isinstance(step, Repeat):
+        return Repeat(step.count, _renamed(step.body, names))
+    return replace(step, arguments=tuple(replace(a, storage=names.get(a.storage, a.storage)) for a in step.arguments))
+
+
+def _entry_point(name: str, steps: tuple[Step, ...], partition: Partition, names: _Names) -> EntryPoint:
+    used = {argument.storage for call in calls_of(steps) for argument in call.arguments}
+    inputs = tuple(position for given, position in names.input_positions.items() if names.inputs[given] in used)
+    outputs = tuple(names.output_positions[output] for output, _ in partition.graph.outputs if output in names.output_positions)
+    return EntryPoint(name, steps, inputs, outputs)
+
+
+def _program(
+    graph: Graph, interface: Interface, names: _Names, made: tuple[list[EntryPoint], _Kernels, _Weights], storages: tuple[Storage, ...],
+    ends: tuple[int, int],
+) -> Program:  # fmt: skip
+    points, kernels, weights = made
+    inputs, outputs = {node.name: node for node in graph.inputs}, dict(graph.outputs)
     return Program(
         name=graph.name,
-        inputs=tuple(Tensor(n.name, n.dtype, n.shape, b.name) for n, b in zip(graph.inputs, by_role["input"], strict=True)),
-        outputs=tuple(Tensor(name, n.dtype, n.shape, b.name) for (name, n), b in zip(graph.outputs, by_role["output"], strict=True)),
-        kernels=tuple(replace(kernel, name=name) for name, kernel in kernels),
-        steps=steps,
+        inputs=tuple(_tensor(name, inputs[name], names.inputs[name]) for name in names.input_positions),
+        outputs=tuple(_tensor(name, outputs[name], names.outputs[name]) for name in names.output_positions),
+        kernels=tuple(kernels.named().values()),
+        steps=points[0].steps,
         storages=(*storages, *weights.storages),
         weights=weights.bytes(),
-        arena_bytes=arena_bytes,
+        arena_bytes=ends[0],
         alignment=ALIGNMENT,
+        states=tuple(_tensor(given, inputs[given], names.inputs[given]) for _, given in interface.states),
+        entries=tuple(points) if interface.entries else (),
+        state_bytes=ends[1],
     )
+
+
+def _tensor(name: str, node: Node, storage: str) -> Tensor:
+    return Tensor(name, node.dtype, node.shape, storage)
 
 
 def _lifetimes(blocks: list[Block], steps: tuple[Step, ...]) -> list[Lifetime]:
@@ -148,7 +262,7 @@ def _lifetimes(blocks: list[Block], steps: tuple[Step, ...]) -> list[Lifetime]:
     ]
 
 
-def _storage(block: Block, offset: int) -> Storage:
+def _storage(block: Block, name: str, offset: int) -> Storage:
     identity = block.order == tuple(range(len(block.shape)))
     layout = "row-major" if identity else "axes " + " ".join(map(str, block.order))
-    return Storage(block.name, block.role, block.dtype, prod(block.shape), offset, block.shape, layout)
+    return Storage(name, "arena", block.dtype, prod(block.shape), offset, block.shape, layout)

@@ -23,8 +23,8 @@ from tgc.ir.kernel import Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage
 from tgc.ir.rewrite import expressions, rewrite, walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
-from tgc.passes.memory import aligned, plan_memory
-from tgc.passes.memory_lifetimes import lifetimes
+from tgc.passes.memory import aligned
+from tgc.passes.memory_lifetimes import planned
 from tgc.targets import Target
 
 Form = tuple[DType, Space]
@@ -35,14 +35,16 @@ def images(program: Program, target: Target) -> Program:
     narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
     state = _State(program, storages)
-    steps = tuple(state.step(step) for step in program.steps)
-    made = replace(program, kernels=tuple(state.made.values()), steps=steps, storages=tuple(storages.values()))
+    steps = [tuple(state.step(step) for step in entry.steps) for entry in program.entry_points]
+    entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
+    kernels, changed = tuple(state.made.values()), tuple(storages.values())
+    made = replace(program, kernels=kernels, steps=steps[0], entries=entries, storages=changed)
     return _placed(made, program)
 
 
 def _narrowed(program: Program) -> frozenset[str]:
-    """The storages that become half."""
-    kept: set[str] = set()
+    """The storages that become half; states stay as they are."""
+    kept = {state.storage for state in program.states}
     for call in program.calls:
         for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
             if parameter.access == "readwrite":
@@ -137,7 +139,7 @@ def _changed(kernel: Kernel, forms: tuple[Form, ...], name: str) -> Kernel:
 
 def _placed(program: Program, before: Program) -> Program:
     """`program` with memory planned anew, and the weights that became half converted."""
-    offsets, arena_bytes = plan_memory(lifetimes(program), program.alignment)
+    offsets, arena_bytes = planned(program)
     data: list[tuple[int, npt.NDArray[np.uint8]]] = []
     end = 0
     storages: list[Storage] = []

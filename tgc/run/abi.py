@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 STATUS = (
     "ok", "bad argument", "the weights do not have the right size or hash", "out of memory", "a file could not be read",
     "the device, its driver or its compiler failed", "a self-test did not give the recorded result",
@@ -40,6 +40,21 @@ class GoldenStruct(c.Structure):
 RunFunction = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.POINTER(c.c_void_p), c.POINTER(c.c_void_p))
 
 
+class EntryStruct(c.Structure):
+    """tgc_entry."""
+
+    _fields_ = (
+        ("name", c.c_char_p), ("run", RunFunction), ("inputs", c.POINTER(c.c_uint32)), ("outputs", c.POINTER(c.c_uint32)),
+        ("input_count", c.c_uint32), ("output_count", c.c_uint32),
+    )  # fmt: skip
+
+
+class StateStruct(c.Structure):
+    """tgc_state."""
+
+    _fields_ = (("tensor", TensorStruct), ("offset", c.c_uint64))
+
+
 class ModelStruct(c.Structure):
     """tgc_model."""
 
@@ -47,4 +62,6 @@ class ModelStruct(c.Structure):
         ("name", c.c_char_p), ("inputs", c.POINTER(TensorStruct)), ("outputs", c.POINTER(TensorStruct)), ("weights", c.c_void_p),
         ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64), ("run", RunFunction), ("weights_sha256", c.c_uint8 * 32),
         ("abi_version", c.c_uint32), ("input_count", c.c_uint32), ("output_count", c.c_uint32), ("alignment", c.c_uint32),
+        ("entries", c.POINTER(EntryStruct)), ("states", c.POINTER(StateStruct)), ("state_bytes", c.c_uint64),
+        ("entry_count", c.c_uint32), ("state_count", c.c_uint32),
     )  # fmt: skip

@@ -17,11 +17,11 @@ import numpy as np
 from tgc.backends.toolchain import SPEED_FLAGS, compile_shared, find_compiler
 from tgc.errors import ModelError, OptionError, TgcError
 from tgc.run.golden import read_golden
-from tgc.run.model import Execute, Locate, Model, described
+from tgc.run.model import Engine, EntryPoint, Locate, Model, described
 from tgc.run.native import Bytes, executor
 
-FORMAT = 1
-Loaded = tuple[Execute, Locate]
+FORMAT = 2
+Loaded = tuple[Engine, Locate]
 
 
 def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
@@ -41,10 +41,12 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
         if weights is not None and own is None:
             raise OptionError("this model has no weights file", name, "only weights in a file of their own can be exchanged")
         _check_files(path, {file: digest for file, digest in manifest["files"].items() if weights is None or file != own})
-        execute, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest))
+        engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest))
         has_selftest = manifest["options"]["selftest"] and weights is None
         golden = read_golden(locate(f"{name}_golden"), len(outputs)) if has_selftest else None
-        return Model(name, str(target["name"]), inputs, outputs, execute, golden)
+        entries = tuple(EntryPoint(e["name"], tuple(e["inputs"]), tuple(e["outputs"])) for e in manifest["entries"])
+        states = described(manifest["states"])
+        return Model(name, str(target["name"]), inputs, outputs, engine.execute, golden, engine.reset, states, entries)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the manifest is damaged: {error!r}", str(path / "manifest.json"), "compile the model again") from error
 

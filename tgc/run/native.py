@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from tgc.errors import ModelError, TgcError
 from tgc.run.abi import ABI_VERSION, STATUS, ModelStruct
-from tgc.run.model import Array, Execute
+from tgc.run.model import Array, Engine
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def executor(address: int, weights: Bytes | None, owner: object) -> Execute:
-    """What runs the `tgc_model` at `address`.
+def executor(address: int, weights: Bytes | None, owner: object) -> Engine:
+    """What runs the `tgc_model` at `address`, its states zero.
 
     weights: the contents of the weights file; None for embedded ones. owner: kept alive as long as the result. Raises ModelError
     where the ABI or the weights do not fit.
@@ -31,14 +31,19 @@ def executor(address: int, weights: Bytes | None, owner: object) -> Execute:
     arena = aligned_bytes(model.arena_bytes, model.alignment)
     weights_address = model.weights if aligned is None else aligned.ctypes.data
     kept = (owner, aligned)
+    functions = [entry.run for entry in model.entries[: model.entry_count]]
 
-    def execute(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def execute(inputs: Sequence[Array], outputs: Sequence[Array], entry: int = 0) -> None:
         assert kept is not None
-        status = model.run(weights_address, arena.ctypes.data, _pointers(inputs), _pointers(outputs))
+        status = functions[entry](weights_address, arena.ctypes.data, _pointers(inputs), _pointers(outputs))
         if status != 0:
             raise TgcError(STATUS[status] if 0 <= status < len(STATUS) else f"status {status}", name)
 
-    return execute
+    def reset() -> None:
+        arena[:] = 0  # the states; and what an earlier run left in the rest is not to be taken for a result
+
+    reset()
+    return Engine(execute, reset)
 
 
 def aligned_bytes(count: int, alignment: int) -> Bytes:

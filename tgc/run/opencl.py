@@ -16,7 +16,7 @@ from typing import Any
 from tgc.errors import ModelError, OptionError, TgcError, ToolchainError
 from tgc.run.abi import STATUS
 from tgc.run.load import locator, shared_library
-from tgc.run.model import Array, Execute, Locate
+from tgc.run.model import Array, Engine, Locate
 from tgc.run.native import Bytes
 
 DEVICE_VARIABLE = "TGC_OPENCL_DEVICE"
@@ -35,7 +35,7 @@ class _Options(c.Structure):
     )  # fmt: skip
 
 
-def load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> tuple[Execute, Locate]:
+def load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> tuple[Engine, Locate]:
     """Builds the artifact's host program with this machine's C compiler and its kernels on the chosen device.
 
     Raises ToolchainError where a compiler, the OpenCL headers or a device are missing.
@@ -51,14 +51,30 @@ def load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -
     pointer, size = (None, 0) if weights is None else (c.c_void_p(weights.ctypes.data), weights.size)
     call("init", c.byref(options), pointer, c.c_uint64(size))
 
-    def execute(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        for kind, arrays in (("bind_input", inputs), ("bind_output", outputs)):
-            for position, array in enumerate(arrays):
-                call(kind, c.c_uint32(position), c.c_void_p(array.ctypes.data))
-        call("run")
+    points = _entry_points(manifest)
+
+    def execute(inputs: Sequence[Array], outputs: Sequence[Array], entry: int = 0) -> None:
+        point, reads, writes = points[entry]
+        for kind, arrays, used in (("bind_input", inputs, reads), ("bind_output", outputs, writes)):
+            for position in used:
+                call(kind, c.c_uint32(position), c.c_void_p(arrays[position].ctypes.data))
+        call(point)
+
+    def reset() -> None:
+        if library.tgc_cl_reset(context) != 0:
+            raise TgcError("the arena cannot be cleared", name)
 
     weakref.finalize(execute, library[f"{name}_release"], context)
-    return execute, locator(library)
+    return Engine(execute, reset), locator(library)
+
+
+def _entry_points(manifest: dict[str, Any]) -> list[tuple[str, list[int], list[int]]]:
+    """Each entry point's name, and the positions of what it reads and writes."""
+    inputs, outputs = ([tensor["name"] for tensor in manifest[kind]] for kind in ("inputs", "outputs"))
+    return [
+        (str(entry["name"]), [inputs.index(name) for name in entry["inputs"]], [outputs.index(name) for name in entry["outputs"]])
+        for entry in manifest["entries"]
+    ]
 
 
 def chosen_device(environment: Mapping[str, str]) -> tuple[int, int]:

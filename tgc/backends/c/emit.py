@@ -7,9 +7,9 @@ from tgc.backends.c.prelude import prelude
 from tgc.backends.cfamily.expressions import Use
 from tgc.backends.cfamily.statements import identifier, print_kernel
 from tgc.backends.files import cpu_files, data_sources, fields, render
-from tgc.backends.names import KEYWORDS, comment
+from tgc.backends.names import KEYWORDS, comment, entry_views
 from tgc.backends.options import EmitOptions
-from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
+from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor, calls_of
 from tgc.targets import Target
 
 
@@ -24,30 +24,31 @@ def source(program: Program, target: Target, options: EmitOptions) -> bytes:
     printed = [print_kernel(kernel, C99) for kernel in program.kernels]
     uses: dict[Use, None] = {use: None for kernel in printed for use in kernel.uses}
     return render(
-        "model.c.j2", prelude=prelude(uses), kernels=[kernel.text for kernel in printed], body=_body(program),
-        run=f"{program.name}_run_kernels", **fields(program, target, options),
+        "model.c.j2", prelude=prelude(uses), kernels=[kernel.text for kernel in printed],
+        bodies=[_body(program, entry) for entry in program.entry_points], run=entry_views(program)[0].function,
+        **fields(program, target, options),
     )  # fmt: skip
 
 
-def _body(program: Program) -> list[str]:
-    """The function that runs the kernels: a pointer for each piece of memory, then the calls."""
-    called = [argument.storage for call in program.calls for argument in call.arguments]
+def _body(program: Program, entry: EntryPoint) -> list[str]:
+    """The function that runs an entry point's kernels: a pointer for each piece of memory, then the calls."""
+    called = [argument.storage for call in calls_of(entry.steps) for argument in call.arguments]
     used = [storage for storage in program.storages if storage.name in set(called)]
     roles = {storage.role for storage in used}
-    names = _local_names(program, used)
+    names = _local_names(program, entry, used)
     places = (("weights", "weight"), ("arena", "arena"), ("inputs", "input"), ("outputs", "output"))
     unused = [f"(void){name};" for name, role in places if role not in roles]
     return [
         *unused,
         *(_pointer(program, storage, names[storage.name]) for storage in used),
         *([""] if used else []),
-        *(line for step in program.steps for line in _step(step, names, 0)),
+        *(line for step in entry.steps for line in _step(step, names, 0)),
     ]
 
 
-def _local_names(program: Program, used: list[Storage]) -> dict[str, str]:
+def _local_names(program: Program, entry: EntryPoint, used: list[Storage]) -> dict[str, str]:
     taken = {*KEYWORDS, *(kernel.name for kernel in program.kernels), "weights", "arena", "inputs", "outputs"}
-    taken |= {f"step{depth}" for depth in range(_depth(program.steps))}
+    taken |= {f"step{depth}" for depth in range(_depth(entry.steps))}
     names: dict[str, str] = {}
     for storage in used:
         names[storage.name] = identifier(storage.name, taken, C99.functions)

@@ -19,12 +19,14 @@ from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import DTYPES, DType
 from tgc.ir.kernel import Kernel
-from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
+from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 _OK, _BAD_ARGUMENT = 0, 1
 _TENSOR = "{ ptr, ptr, i64, i32, i32 }"
-_MODEL = "{ ptr, ptr, ptr, ptr, i64, i64, ptr, [32 x i8], i32, i32, i32, i32 }"
+_STATE = f"{{ {_TENSOR}, i64 }}"
+_ENTRY = "{ ptr, ptr, ptr, ptr, i32, i32 }"
+_MODEL = "{ ptr, ptr, ptr, ptr, i64, i64, ptr, [32 x i8], i32, i32, i32, i32, ptr, ptr, i64, i32, i32 }"
 
 
 def print_module(program: Program, machine: Machine, options: EmitOptions) -> str:
@@ -35,7 +37,7 @@ def print_module(program: Program, machine: Machine, options: EmitOptions) -> st
         f'target datalayout = "{machine.data_layout}"',
         f'target triple = "{machine.triple}"\n',
         *kernels,
-        _run_function(program, machine),
+        *(_run_function(program, entry, machine) for entry in program.entry_points),
         *_descriptor(program, options),
         *(print_golden(program.name, options.golden) if options.golden else []),
         _attributes(machine),
@@ -71,28 +73,28 @@ def _argument_alignment(program: Program, argument: Argument) -> int:
     return common & -common
 
 
-def _run_function(program: Program, machine: Machine) -> str:
-    """`NAME_run_kernels`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
+def _run_function(program: Program, entry: EntryPoint, machine: Machine) -> str:
+    """`NAME_ENTRY_kernels`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
     body: list[str] = []
     checks: list[str] = []
     pointers: dict[str, str] = {}
     for base, size in (("weights", program.weights.size), ("arena", program.arena_bytes)):
         if size:
             checks.append(_check(f"%{base}", base, program.alignment, machine, body))
-    for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)):
-        for number, tensor in enumerate(tensors):
+    for group, tensors, used in (("inputs", program.inputs, entry.inputs), ("outputs", program.outputs, entry.outputs)):
+        for number, tensor in ((number, tensors[number]) for number in used):
             name = f"%{group}{number}"
             body.append(f"  {name}.at = getelementptr ptr, ptr %{group}, {machine.index} {number}")
             body.append(f"  {name} = load ptr, ptr {name}.at")
             pointers[tensor.storage] = name
             if _bytes(tensor):
                 checks.append(_check(name, f"{group}{number}", tensor.dtype.bytes, machine, body))
-    tables = [f"%{group}.null" for group, tensors in (("inputs", program.inputs), ("outputs", program.outputs)) if tensors]
-    head = f"define internal i32 @{program.name}_run_kernels(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
+    tables = [f"%{group}.null" for group, used in (("inputs", entry.inputs), ("outputs", entry.outputs)) if used]
+    head = f"define internal i32 @{program.name}_{entry.name}_kernels(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
     guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
     checks_text = [*guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers")]
     tail = [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
-    return "\n".join([head, "entry:", *checks_text, *_Calls(program, machine, pointers).text(), *tail])
+    return "\n".join([head, "entry:", *checks_text, *_Calls(program, entry, machine, pointers).text(), *tail])
 
 
 def _check(pointer: str, name: str, alignment: int, machine: Machine, body: list[str]) -> str:
@@ -121,9 +123,9 @@ def _refuse(flags: list[str], label: str) -> list[str]:
 class _Calls:
     """The calls in order, with loops around those that are repeated."""
 
-    def __init__(self, program: Program, machine: Machine, pointers: dict[str, str]) -> None:
+    def __init__(self, program: Program, entry: EntryPoint, machine: Machine, pointers: dict[str, str]) -> None:
         self.storages = {storage.name: storage for storage in program.storages}
-        self.steps = program.steps
+        self.steps = entry.steps
         self.index = machine.index
         self.pointers = pointers
         self.lines: list[str] = []
@@ -203,7 +205,8 @@ def _bytes(tensor: Tensor) -> int:
 def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     """The constants: tensors, weights where they are embedded, and the model."""
     name, weights = program.name, program.weights
-    parts = [_string("name", name), _tensors("inputs", program.inputs), _tensors("outputs", program.outputs)]
+    parts = [_string("name", name), _tensors("inputs", program.inputs), _tensors("outputs", program.outputs), _states(program)]
+    parts.append(_entries(program))
     embedded = "null"
     if embeds(program, options):
         parts.append(f"@tgc.weights = internal constant [{weights.size} x i8] {_bytes_text(weights)}, align {program.alignment}")
@@ -211,24 +214,53 @@ def _descriptor(program: Program, options: EmitOptions) -> list[str]:
     digest = _bytes_text(np.frombuffer(program.weights_digest, np.uint8))
     fields = [
         "ptr @tgc.name", "ptr @tgc.inputs", "ptr @tgc.outputs", f"ptr {embedded}", f"i64 {weights.size}", f"i64 {program.arena_bytes}",
-        f"ptr @{name}_run_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}",
-        f"i32 {len(program.outputs)}", f"i32 {program.alignment}",
+        f"ptr @{name}_{program.entry_points[0].name}_kernels", f"[32 x i8] {digest}", f"i32 {ABI_VERSION}", f"i32 {len(program.inputs)}",
+        f"i32 {len(program.outputs)}", f"i32 {program.alignment}", "ptr @tgc.entries", "ptr @tgc.states", f"i64 {program.state_bytes}",
+        f"i32 {len(program.entry_points)}", f"i32 {len(program.states)}",
     ]  # fmt: skip
     return [*parts, f"@{name}_model = constant {_MODEL} {{ {', '.join(fields)} }}, align 8", ""]
 
 
-def _tensors(label: str, tensors: tuple[Tensor, ...]) -> str:
+def _entries(program: Program) -> str:
+    """The table of entry points, and the positions of what each reads and writes."""
     lines: list[str] = []
     rows: list[str] = []
-    for number, tensor in enumerate(tensors):
-        own = f"{label}.{number}"
-        extents = ", ".join(f"i64 {extent}" for extent in tensor.shape) or "i64 0"
-        lines.append(_string(f"{own}.name", tensor.name))
-        lines.append(f"@tgc.{own}.shape = internal constant [{max(1, len(tensor.shape))} x i64] [{extents}]")
-        fields = f"ptr @tgc.{own}.name, ptr @tgc.{own}.shape, i64 {_bytes(tensor)}, i32 {dtype_code(tensor.dtype)}, i32 {len(tensor.shape)}"
-        rows.append(f"{_TENSOR} {{ {fields} }}")
+    for number, entry in enumerate(program.entry_points):
+        own = f"entries.{number}"
+        lines.append(_string(f"{own}.name", entry.name))
+        for group, positions in (("inputs", entry.inputs), ("outputs", entry.outputs)):
+            listed = ", ".join(f"i32 {position}" for position in positions)
+            lines.append(f"@tgc.{own}.{group} = internal constant [{len(positions)} x i32] [{listed}]")
+        pointers = f"ptr @tgc.{own}.name, ptr @{program.name}_{entry.name}_kernels, ptr @tgc.{own}.inputs, ptr @tgc.{own}.outputs"
+        rows.append(f"{_ENTRY} {{ {pointers}, i32 {len(entry.inputs)}, i32 {len(entry.outputs)} }}")
+    lines.append(f"@tgc.entries = internal constant [{len(rows)} x {_ENTRY}] [{', '.join(rows)}]")
+    return "\n".join(lines)
+
+
+def _states(program: Program) -> str:
+    lines: list[str] = []
+    rows = [
+        f"{_STATE} {{ {_tensor(f'states.{number}', state, lines)}, i64 {program.storage(state.storage).offset} }}"
+        for number, state in enumerate(program.states)
+    ]
+    lines.append(f"@tgc.states = internal constant [{len(rows)} x {_STATE}] [{', '.join(rows)}]")
+    return "\n".join(lines)
+
+
+def _tensors(label: str, tensors: tuple[Tensor, ...]) -> str:
+    lines: list[str] = []
+    rows = [_tensor(f"{label}.{number}", tensor, lines) for number, tensor in enumerate(tensors)]
     lines.append(f"@tgc.{label} = internal constant [{len(rows)} x {_TENSOR}] [{', '.join(rows)}]")
     return "\n".join(lines)
+
+
+def _tensor(own: str, tensor: Tensor, lines: list[str]) -> str:
+    """One tgc_tensor; what it points to is written to `lines`."""
+    extents = ", ".join(f"i64 {extent}" for extent in tensor.shape) or "i64 0"
+    lines.append(_string(f"{own}.name", tensor.name))
+    lines.append(f"@tgc.{own}.shape = internal constant [{max(1, len(tensor.shape))} x i64] [{extents}]")
+    fields = f"ptr @tgc.{own}.name, ptr @tgc.{own}.shape, i64 {_bytes(tensor)}, i32 {dtype_code(tensor.dtype)}, i32 {len(tensor.shape)}"
+    return f"{_TENSOR} {{ {fields} }}"
 
 
 def _string(label: str, text: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import tgc
 from tgc.backends.cfamily.dialect import Dialect
 from tgc.backends.files import data_sources, fields, finished, linked, render, runtime_files
-from tgc.backends.names import c_string, comment
+from tgc.backends.names import c_string, comment, entry_views
 from tgc.backends.opencl.dialect import OPENCL, QCOM
 from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError, UnsupportedError
 from tgc.ir.dtypes import F16, F32
-from tgc.ir.kernel import Parameter
-from tgc.ir.program import Argument, Call, Program, Storage
+from tgc.ir.kernel import Kernel
+from tgc.ir.program import Argument, Call, EntryPoint, Program, Storage
 from tgc.ir.program import launches as launches_of
 from tgc.ir.texels import TEXEL
 from tgc.targets import Target
@@ -74,12 +75,13 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     name = program.name
     texts = tuple(kernel_text(kernel, dialect(target)) for kernel in program.kernels)
     source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
-    rows = launches(program, texts)
+    points = [launches(program, entry, texts) for entry in program.entry_points]
     filled = {
-        "launches": rows, "lines": [_source_line(line) for line in source.decode().splitlines()],
+        "launches": numbered(points), "entry_launches": [0, *accumulate(len(point) for point in points)],
+        "lines": [_source_line(line) for line in source.decode().splitlines()],
         "needs": _needs(program, texts), "build_options": c_string(BUILD_OPTIONS),
         "images": _images(program), "program_sha256": _digest(source), "run": "NULL /* it runs on a device */",
-        **fields(program, target, options),
+        **fields(program, target, options), "entries": [replace(view, function="NULL") for view in entry_views(program)],
     }  # fmt: skip
     code = {f"{name}.c": render("opencl_model.c.j2", **filled), **data_sources(program, options)}
     runtime = runtime_files(*RUNTIME, *(SELFTEST if options.golden else ()))
@@ -88,7 +90,7 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
         "example_main.c": render("opencl_example_main.c.j2", **filled),
         "CMakeLists.txt": render("opencl_CMakeLists.txt.j2", name=name, code=linked({**code, **runtime})),
     }  # fmt: skip
-    listed = [{"kernel": row.kernel, "global": row.global_size, "local": row.local_size} for row in rows]
+    listed = [{"kernel": row.kernel, "global": row.global_size, "local": row.local_size} for row in points[0]]
     return finished(program, target, options, files, {"launches": listed, "build_options": BUILD_OPTIONS})
 
 
@@ -97,28 +99,26 @@ def dialect(target: Target) -> Dialect:
     return QCOM if target.images else OPENCL
 
 
-def launches(program: Program, texts: tuple[KernelText, ...]) -> tuple[LaunchRow, ...]:
-    """The calls of `program` that have any work-items, as rows of the launch table."""
+def launches(program: Program, entry: EntryPoint, texts: tuple[KernelText, ...]) -> list[LaunchRow]:
+    """The calls of `entry` that have any work-items, as rows of the launch table, each as if it were the first."""
     by_name = dict(zip((kernel.name for kernel in program.kernels), texts, strict=True))
     positions = {tensor.storage: position for tensors in (program.inputs, program.outputs) for position, tensor in enumerate(tensors)}
     storages = {storage.name: storage for storage in program.storages}
-    rows: list[LaunchRow] = []
-    first = 0
-    for call in launches_of(program.steps):
-        text = by_name[call.kernel]
-        if 0 in text.launch.global_size:
-            continue
-        rows.append(_launch(call, text, program.kernel(call.kernel).parameters, first, storages, positions))
-        first += len(call.arguments)
-    return tuple(rows)
+    calls = [(call, by_name[call.kernel], program.kernel(call.kernel)) for call in launches_of(entry.steps)]
+    return [_launch(call, text, kernel, storages, positions) for call, text, kernel in calls if 0 not in text.launch.global_size]
 
 
-def _launch(
-    call: Call, text: KernelText, parameters: tuple[Parameter, ...], first: int, storages: dict[str, Storage], positions: dict[str, int]
-) -> LaunchRow:
-    pairs = zip(parameters, call.arguments, strict=True)
+def numbered(points: list[list[LaunchRow]]) -> list[LaunchRow]:
+    """The launches of all entry points, with their places in the table of arguments."""
+    rows = [row for point in points for row in point]
+    starts = [0, *accumulate(len(row.arguments) for row in rows)]
+    return [replace(row, first=start) for row, start in zip(rows, starts, strict=False)]
+
+
+def _launch(call: Call, text: KernelText, kernel: Kernel, storages: dict[str, Storage], positions: dict[str, int]) -> LaunchRow:
+    pairs = zip(kernel.parameters, call.arguments, strict=True)
     arguments = tuple(_argument(argument, storages[argument.storage], positions, p.buffer.space == "image") for p, argument in pairs)
-    return LaunchRow(text.symbol, first, arguments, text.launch.global_size, text.launch.lane, comment(", ".join(call.origins)))
+    return LaunchRow(text.symbol, 0, arguments, text.launch.global_size, text.launch.lane, comment(", ".join(call.origins)))
 
 
 def _argument(argument: Argument, storage: Storage, positions: dict[str, int], image: bool) -> ArgumentRow:
