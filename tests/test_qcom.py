@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from small_networks import Net
+from small_networks import PRODUCT, Net
 from test_backend_opencl import device
 
 from tgc import targets
@@ -16,13 +16,14 @@ from tgc.driver import emit
 from tgc.errors import OptionError
 from tgc.ir import expr as ex
 from tgc.ir import ops
-from tgc.ir.dtypes import F16
-from tgc.ir.expr import Var
-from tgc.ir.graph import Graph
+from tgc.ir.dtypes import F16, F32
+from tgc.ir.expr import Lit, Var
+from tgc.ir.graph import Graph, Node, Reduce
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.texels import texel_of
 from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
+from tgc.passes.twins import twins
 from tgc.run import load
 
 ERROR = {"mixed": 1e-2, "fp32": 1e-4}
@@ -118,3 +119,47 @@ def test_inspect_lists_launches(tmp_path, capsys):
         assert row["src"].count("__kernel") == 1
         assert f"void {row['name']}(" in row["src"]
     assert any("read_imagef" in row["src"] for row in rows)
+
+
+def two_cameras() -> Graph:
+    """Two inputs through the same three convolutions, added up."""
+    net = Net()
+    weights = [net.weight(8, 4, 3, 3), net.weight(8, 8, 3, 3)]
+    ends = []
+    for x in (net.image(1, 4, 8, 12), net.image(1, 4, 8, 12)):
+        for weight in (*weights, weights[1], weights[1]):
+            x = net.relu(convolved(net, x, weight))
+        ends.append(x)
+    return net.graph(net.add(*ends), ends[0])
+
+
+def convolved(net: Net, x: Node, weight: Node) -> Node:
+    """3x3, padded by zeros."""
+    rows, columns = x.shape[2:]
+    padded = net.pad(x, (0, 0, 1, 1), (0, 0, 1, 1), Lit(0.0, F32))
+    windows = net.window(net.window(padded, 2, 3, 1, 1), 3, 3, 1, 1)
+    shape = (1, weight.shape[0], *windows.shape[1:])
+    pixels = net.expand(net.reshape(windows, (1, 1, *windows.shape[1:])), shape)
+    kernels = net.expand(net.reshape(weight, (1, *weight.shape[:2], 1, 1, 3, 3)), shape)
+    return net.reshape(net.reduce(ops.ADD, net.map(PRODUCT, pixels, kernels), (2, 5, 6)), (1, weight.shape[0], rows, columns))
+
+
+def test_twins_are_computed_once():
+    graph = two_cameras()
+    before = run_graph(graph, inputs_of(graph))
+    after = twins(graph)
+    for name, value in run_graph(after, inputs_of(graph)).items():
+        assert np.array_equal(value, before[name])
+    assert sum(isinstance(node, Reduce) for node in graph.nodes()) == 8
+    assert sum(isinstance(node, Reduce) for node in after.nodes()) == 4
+    assert len(compile_graph(graph, target_of("mixed")).calls) < len(compile_graph(graph, targets.find("opencl")).calls) / 2
+
+
+def test_halos_are_kept_from_run_to_run():
+    graph = two_cameras()
+    plain, program = compile_graph(graph, targets.find("opencl")), compile_graph(graph, target_of("fp32"))
+    assert any(call.halo for call in plain.calls)
+    assert not any(call.halo for call in program.calls)
+    assert 0 < program.zeroed_bytes < program.arena_bytes
+    found = run_program(program, inputs_of(graph))
+    assert all(far(value, found[name]) < 1e-5 for name, value in run_graph(graph, inputs_of(graph)).items())

@@ -27,6 +27,7 @@ def run_program(
     """
     point = program.entry_points[0] if entry is None else {point.name: point for point in program.entry_points}[entry]
     arena = np.full(program.arena_bytes, POISON, np.uint8)
+    arena[: program.zeroed_bytes] = 0
     memory = {storage.name: _memory(storage, program, arena) for storage in program.storages}
     for tensor in (program.inputs[position] for position in point.inputs):
         memory[tensor.storage][:] = _checked(tensor, inputs).reshape(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -56,11 +56,15 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One launch: the kernel by name, one argument a parameter, and the ONNX nodes that this launch computes."""
+    """One launch: the kernel by name, one argument a parameter, and the ONNX nodes that this launch computes.
+
+    halo: whether it does nothing but write zeros where no other call of the program writes.
+    """
 
     kernel: str
     arguments: tuple[Argument, ...]
     origins: tuple[str, ...] = ()
+    halo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Program:
     weights: the aligned bytes that every "weight" storage points into. alignment: of arena, weights and each offset, in bytes.
     states: what is kept from one call to the next, zero at first; their storages lie in the first `state_bytes` bytes of the arena,
     which nothing else uses. entries: the entry points, the main one, whose steps `steps` are, first; empty where that is all there is.
+    zeroed_bytes: the arena's first bytes, states included, which are zero at first and are the program's own between runs.
     """
 
     name: str
@@ -117,6 +122,7 @@ class Program:
     states: tuple[Tensor, ...] = ()
     entries: tuple[EntryPoint, ...] = ()
     state_bytes: int = 0
+    zeroed_bytes: int = 0
 
     @cached_property
     def entry_points(self) -> tuple[EntryPoint, ...]:
@@ -168,8 +174,8 @@ def launches(steps: tuple[Step, ...], at: tuple[int, ...] = ()) -> Iterator[Call
     """
     for step in steps:
         match step:
-            case Call(kernel, arguments, origins):
-                yield Call(kernel, tuple(_placed(argument, at) for argument in arguments), origins)
+            case Call(arguments=arguments):
+                yield replace(step, arguments=tuple(_placed(argument, at) for argument in arguments))
             case Repeat(count, body):
                 for iteration in range(count):
                     yield from launches(body, (*at, iteration))

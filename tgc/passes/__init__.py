@@ -25,6 +25,7 @@ from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
+from tgc.passes.twins import twins
 from tgc.passes.widen import widen
 from tgc.passes.winograd import winograd
 from tgc.targets import Target
@@ -58,10 +59,16 @@ def run_winograd(graph: Graph, target: Target) -> Graph:
     return winograd(graph, target.winograd, target.l2_bytes)
 
 
+def run_twins(graph: Graph, target: Target) -> Graph:
+    """Compute once, with one more axis, what two inputs go through alike, where launches are dear."""
+    return twins(graph) if target.images else graph
+
+
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("widen", run_widen),
     GraphPass("fold", run_fold),
     GraphPass("winograd", run_winograd),
+    GraphPass("twins", run_twins),
     GraphPass("merge-pads", run_merge_pads),
 )
 

@@ -117,7 +117,8 @@ def _calls(partition: Partition, kernels: _Kernels, weights: _Weights) -> list[t
         else:
             lowered = lower(step, partition)
         name, scheduled, origins = kernels.of(lowered)
-        calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), origins)))
+        halo = isinstance(step, Fill) and step.pad.value.value == 0
+        calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), origins, halo)))
     return calls
 
 

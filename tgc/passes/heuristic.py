@@ -15,7 +15,11 @@ from __future__ import annotations
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Var
 from tgc.ir.kernel import For, Kernel, Statement, Store
+from tgc.ir.rewrite import statements
 from tgc.ir.schedule import Distribute, Dot, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.texels import TEXEL
+from tgc.passes.adreno import best_unroll, bind_to_groups, blocked
+from tgc.passes.adreno import choose_tile as choose_texture_tile
 from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.grid import bind_to_grid
@@ -64,7 +68,7 @@ def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Schedulin
         if isinstance(part, For):
             planner.nest(part.var.name)
     if target.lanes:
-        for step in bind_to_grid(planner.body, target.lanes):
+        for step in bind_to_groups(planner.body) if target.images else bind_to_grid(planner.body, target.lanes):
             planner.do(step)
     return planner.state
 
@@ -185,7 +189,12 @@ class _Planner:
         lanes = self.lanes(found.update, vector.extent)
         if lanes == 1 and self.target.vector_bits and vector.extent == 1:
             return
-        rows, tile = self.choose_tile(loops, found, vector, lanes)
+        textures = self.target.images and lanes == TEXEL
+        if textures:
+            rows, tile = choose_texture_tile(self.body, loops, found, vector)
+            found = self.in_texels(found, vector)
+        else:
+            rows, tile = self.choose_tile(loops, found, vector, lanes)
         packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
         names = _Names(vector.var.name, rows.var.name if rows is not None else "")
         shared = rows is not None and self.rows_share_loads(found, rows.var, vector.var)
@@ -198,11 +207,25 @@ class _Planner:
             self.do(Distribute(names.vector))
         for buffer in dict.fromkeys(packed):
             self.pack(buffer)
-        if shared:
+        if textures:
+            for name in best_unroll(found, tile):
+                self.do(Unroll(name))
+        elif shared:
             self.unroll_window(found, tile)
         for name in (names.row, names.vector):
             if name:
                 self.do(Unroll(name))
+
+    def in_texels(self, found: Accumulation, vector: For) -> Accumulation:
+        """`found` with its innermost loop split, so that four steps, which read one texel, stand together."""
+        last = found.loops[-1]
+        if not blocked(self.body, found, vector) or last.extent == TEXEL:
+            return found
+        self.do(Split(last.var.name, TEXEL))
+        outer = next(inner for inner in statements(self.body) if isinstance(inner, For) and inner.var.name == f"{last.var.name}_o")
+        inside, update = chain(outer)
+        assert isinstance(update, Store)
+        return Accumulation((*found.loops[:-1], *inside), update)
 
     def in_bytes(self, name: str, found: Accumulation) -> Accumulation:
         """`found` as products of four bytes at a time, where it is a sum of such and the target has an operation for them."""
@@ -267,7 +290,8 @@ class _Planner:
                 self.do(Split(rows.var.name, tile.rows))
             outer = names.split_rows(outer, rows.extent, tile.rows)
         if blocks:
-            outer = [blocks, *outer] if self.constant_bytes() > self.target.l2_bytes // 2 else [*outer, blocks]
+            first = not self.target.images and self.constant_bytes() > self.target.l2_bytes // 2
+            outer = [blocks, *outer] if first else [*outer, blocks]
         batches = self.batches(loops, vector, rows)
         outer = [*batches, *(name for name in outer if name not in batches)]
         inside = [name for name in (names.vector, names.row, names.lane if lanes > 1 else "") if name]

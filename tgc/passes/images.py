@@ -23,6 +23,7 @@ from tgc.ir.kernel import Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage
 from tgc.ir.rewrite import expressions, rewrite, walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
+from tgc.passes.halos import Signature, kept_halos, without_halos
 from tgc.passes.memory import aligned
 from tgc.passes.memory_lifetimes import planned
 from tgc.targets import Target
@@ -35,11 +36,12 @@ def images(program: Program, target: Target) -> Program:
     narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
     state = _State(program, storages)
-    steps = [tuple(state.step(step) for step in entry.steps) for entry in program.entry_points]
+    halos = kept_halos(program)
+    steps = [tuple(state.step(step) for step in without_halos(entry.steps, halos)) for entry in program.entry_points]
     entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
     kernels, changed = tuple(state.made.values()), tuple(storages.values())
     made = replace(program, kernels=kernels, steps=steps[0], entries=entries, storages=changed)
-    return _placed(made, program)
+    return _placed(made, program, halos)
 
 
 def _narrowed(program: Program) -> frozenset[str]:
@@ -75,8 +77,8 @@ class _State:
         match step:
             case Repeat(count, body):
                 return Repeat(count, tuple(self.step(part) for part in body))
-            case Call(name, arguments, origins):
-                return Call(self.variant(name, arguments), arguments, origins)
+            case Call(name, arguments):
+                return replace(step, kernel=self.variant(name, arguments))
 
     def variant(self, name: str, arguments: tuple[Argument, ...]) -> str:
         """The name of the kernel called `name`, fit for what it is handed."""
@@ -137,9 +139,9 @@ def _changed(kernel: Kernel, forms: tuple[Form, ...], name: str) -> Kernel:
     return replace(kernel, name=name, parameters=parameters, body=changed(kernel.body))
 
 
-def _placed(program: Program, before: Program) -> Program:
-    """`program` with memory planned anew, and the weights that became half converted."""
-    offsets, arena_bytes = planned(program)
+def _placed(program: Program, before: Program, halos: Mapping[str, Signature]) -> Program:
+    """`program` with memory planned anew, what has a halo after the states, and the weights that became half converted."""
+    offsets, arena_bytes, zeroed = planned(program, halos)
     data: list[tuple[int, npt.NDArray[np.uint8]]] = []
     end = 0
     storages: list[Storage] = []
@@ -154,4 +156,4 @@ def _placed(program: Program, before: Program) -> Program:
     weights = np.zeros(end, np.uint8)
     for start, chunk in data:
         weights[start : start + chunk.size] = chunk
-    return replace(program, storages=tuple(storages), weights=weights, arena_bytes=arena_bytes)
+    return replace(program, storages=tuple(storages), weights=weights, arena_bytes=arena_bytes, zeroed_bytes=zeroed)
