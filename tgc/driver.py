@@ -65,10 +65,8 @@ def compile(
     from tgc.passes import compile_graph
     from tgc.passes.interface import interface_of, ties
 
-    options = _emit_options(weights)
-    chosen = resolve(target) if precision is None else targets.with_precision(resolve(target), precision)
-    chosen = chosen if winograd is None else targets.with_winograd(chosen, winograd)
-    clock = _Clock(watch)
+    options, clock = _emit_options(weights), _Clock(watch)
+    chosen = targets.choosing(resolve(target), precision, winograd)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})

@@ -110,6 +110,12 @@ def with_winograd(target: Target, choice: str) -> Target:
     raise OptionError(f"{choice!r} is no size of Winograd's tiles", "--winograd", f"choose one of {', '.join(WINOGRAD)}")
 
 
+def choosing(target: Target, precision: str | None, winograd: str | None) -> Target:
+    """`target` with what the user chose; None leaves it as it is. Raises OptionError."""
+    precise = target if precision is None else with_precision(target, precision)
+    return precise if winograd is None else with_winograd(precise, winograd)
+
+
 def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:
     """`target` with the machine that compiles written in for "host"; the LLVM backend knows what that is."""
     return replace(target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers, dot4=dot4)
