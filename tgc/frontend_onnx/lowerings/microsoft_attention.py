@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.lowerings.integer_products import mat_mul_integer_to_float
 from tgc.frontend_onnx.lowerings.linear import mat_mul
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
 from tgc.frontend_onnx.lowerings.normalization import softmax
@@ -97,14 +98,57 @@ def attention(
     if bias is not None:
         joined = b.add(joined, bias)
     sizes = qkv_hidden_sizes or (weights.shape[1] // 3,) * 3
+    masks = (mask_index, attention_bias, bool(unidirectional), mask_filter_value)
+    return _self_attention(b, joined, sizes, num_heads, past, scale, masks)
+
+
+def _self_attention(
+    b: LoweringBuilder,
+    joined: Node,
+    sizes: Sequence[int],
+    heads: int,
+    past: Node | None,
+    scale: float,
+    masks: tuple[Node | None, Node | None, bool, float],
+) -> Node | tuple[Node, Node]:
+    """Attention of queries, keys and values side by side in `joined` [batch, length, sum of sizes]."""
+    mask_index, attention_bias, causal, filter_value = masks
     starts = (0, sizes[0], sizes[0] + sizes[1])
-    query, key, value = (_heads(b, b.narrow(joined, 2, at, n), num_heads) for at, n in zip(starts, sizes, strict=True))
+    query, key, value = (_heads(b, b.narrow(joined, 2, at, n), heads) for at, n in zip(starts, sizes, strict=True))
     if past is not None:
         before = [b.squeeze(b.narrow(past, 0, n, 1), (0,)) for n in (0, 1)]
         key, value = b.concat([before[0], key], 2), b.concat([before[1], value], 2)
-    seen = _key_mask(b, mask_index, x.shape[0], key.shape[2])
-    out = _attended(b, query, key, value, scale, _Masks(seen, attention_bias, bool(unidirectional), mask_filter_value))
+    seen = _key_mask(b, mask_index, joined.shape[0], key.shape[2])
+    out = _attended(b, query, key, value, scale, _Masks(seen, attention_bias, causal, filter_value))
     return (out, b.stack([key, value], 0)) if len(b.outputs) > 1 else out
+
+
+@lowers("QAttention", since=1, domain=MICROSOFT)
+def q_attention(
+    b: LoweringBuilder,
+    x: Node,
+    weights: Node,
+    bias: Node,
+    x_scale: Node,
+    w_scale: Node,
+    mask_index: Node | None = None,
+    x_zero_point: Node | None = None,
+    w_zero_point: Node | None = None,
+    past: Node | None = None,
+    *,
+    num_heads: int,
+    do_rotary: int = 0,
+    mask_filter_value: float = -10000.0,
+    past_present_share_buffer: int = 0,
+    scale: float = 0.0,
+    unidirectional: int = 0,
+) -> Node | tuple[Node, Node]:
+    """Attention whose x and weights are quantised; their product is taken in integers."""
+    if do_rotary or past_present_share_buffer:
+        raise b.unsupported("rotary embedding or a shared buffer in QAttention")
+    joined = mat_mul_integer_to_float(b, x, weights, x_scale, w_scale, x_zero_point, w_zero_point, bias)
+    masks = (mask_index, None, bool(unidirectional), mask_filter_value)
+    return _self_attention(b, joined, (weights.shape[1] // 3,) * 3, num_heads, past, scale, masks)
 
 
 @lowers("MultiHeadAttention", since=1, domain=MICROSOFT)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.lowerings.activations import hard_sigmoid, leaky_relu
 from tgc.frontend_onnx.lowerings.convolution import conv
-from tgc.frontend_onnx.lowerings.linear import mat_mul
-from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT, channels_to_end, channels_to_front
-from tgc.frontend_onnx.lowerings.pooling import max_pool
+from tgc.frontend_onnx.lowerings.linear import gemm, mat_mul
+from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
+from tgc.frontend_onnx.lowerings.normalization import rms_normalization
 from tgc.frontend_onnx.lowerings.reductions import mean
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
-from tgc.ir.dtypes import I32
+from tgc.ir.dtypes import F32, I32
 from tgc.ir.expr import Expr
 from tgc.ir.graph import Node
 
@@ -22,7 +22,7 @@ _ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
 }  # fmt: skip
 
 
-def _activated(b: LoweringBuilder, x: Node, name: str, numbers: tuple[float, ...]) -> Node:
+def activated(b: LoweringBuilder, x: Node, name: str, numbers: tuple[float, ...]) -> Node:
     """An activation by the name that fused operators give it, with its parameters."""
     match name, numbers:
         case "", _:
@@ -59,7 +59,41 @@ def fused_conv(
     out = conv(
         b, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
     )
-    return _activated(b, out if added is None else b.add(out, added), activation, activation_params)
+    return activated(b, out if added is None else b.add(out, added), activation, activation_params)
+
+
+@lowers("FusedGemm", since=1, domain=MICROSOFT)
+def fused_gemm(
+    b: LoweringBuilder,
+    x: Node,
+    y: Node,
+    c: Node | None = None,
+    *,
+    activation: str = "",
+    activation_alpha: float | None = None,
+    activation_beta: float | None = None,
+    activation_gamma: float | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Node:
+    """Gemm, then an activation."""
+    out = gemm(b, x, y, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
+    numbers = tuple(v for v in (activation_alpha, activation_beta, activation_gamma) if v is not None)
+    return activated(b, out, activation, numbers)
+
+
+@lowers("GemmFastGelu", since=1, domain=MICROSOFT)
+def gemm_fast_gelu(b: LoweringBuilder, x: Node, w: Node, bias: Node | None = None) -> Node:
+    """Gelu by tanh, of X W plus a bias."""
+    return fast_gelu(b, mat_mul(b, x, w), bias)
+
+
+@lowers("TransposeMatMul", since=1, domain=MICROSOFT)
+def transpose_mat_mul(b: LoweringBuilder, x: Node, y: Node, *, alpha: float = 1.0, transA: int = 0, transB: int = 0) -> Node:
+    """alpha * X Y with the last two axes transposed where asked for."""
+    return fused_mat_mul(b, x, y, alpha=alpha, transA=transA, transB=transB)
 
 
 @lowers("FusedMatMul", since=1, domain=MICROSOFT)
@@ -124,6 +158,19 @@ def normalised(
     return out if beta is None else b.add(out, beta), middle, inverse
 
 
+@lowers("SimplifiedLayerNormalization", since=1)
+def simplified_layer_normalization(
+    b: LoweringBuilder, x: Node, scale: Node, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Node | tuple[Node, Node]:
+    """x over its root mean square over `axis` and all axes after it; 1 / that. ONNX Runtime puts it into ONNX's own domain."""
+    out = rms_normalization(b, x, scale, axis=axis, epsilon=epsilon, stash_type=stash_type)
+    if len(b.outputs) < 2:
+        return out
+    axes = tuple(range(b.axis(axis, len(x.shape)), len(x.shape)))
+    wide = b.cast(x, F32)
+    return out, b.elementwise(lambda v: scalar.rsqrt(scalar.add(v, epsilon)), mean(b, b.mul(wide, wide), axes))
+
+
 @lowers("SkipLayerNormalization", since=1, domain=MICROSOFT)
 def skip_layer_normalization(
     b: LoweringBuilder,
@@ -182,23 +229,3 @@ def embed_layer_normalization(
 def _embedded(b: LoweringBuilder, table: Node, ids: Node) -> Node:
     shape = (*ids.shape, table.shape[1])
     return b.gather(table, [b.unsqueeze(ids, (-1,)), b.coordinate(shape, len(ids.shape), I32)], shape)
-
-
-@lowers("NhwcMaxPool", since=1, domain=MICROSOFT)
-def nhwc_max_pool(
-    b: LoweringBuilder,
-    x: Node,
-    *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
-) -> Node:
-    """MaxPool of X [N, *spatial, C]."""
-    out = max_pool(
-        b, channels_to_front(b, x), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-        strides=strides,
-    )  # fmt: skip
-    return channels_to_end(b, out[0] if isinstance(out, tuple) else out)
