@@ -343,3 +343,22 @@ def test_views_of_the_builder() -> None:
     np.testing.assert_array_equal(evaluate(b.stack([x, x], 1)), np.stack([X, X], 1))
     np.testing.assert_array_equal(evaluate(b.unsqueeze(x, (0, -1))), X[None, ..., None])
     np.testing.assert_array_equal(evaluate(b.coordinate((2, 3), 1, x.dtype)), [[0, 1, 2], [0, 1, 2]])
+
+
+def test_models_from_before_opset_7_are_converted() -> None:
+    """Broadcasting along a named axis, and slopes of PRelu by channel."""
+    made = onnx.parser.parse_model("""<ir_version: 3, opset_import: ["" : 6]>
+        g (float[3, 3, 3] x, float[3] bias, float[3] slope) => (float[3, 3, 3] y) <float[3] slope = {0.5, 0.25, 0.0}> {
+            s = Add <broadcast = 1, axis = 1> (x, bias)
+            y = PRelu(s, slope)
+        }""")
+    x, bias = np.linspace(-1, 1, 27, dtype=np.float32).reshape(3, 3, 3), np.float32([0.5, -0.5, 0])
+    total = x + bias[:, None]
+    wanted = np.where(total < 0, total * np.float32([0.5, 0.25, 0])[:, None], total)
+    np.testing.assert_allclose(run_graph(import_model(made), {"x": x, "bias": bias})["y"], wanted, rtol=1e-6)
+
+
+def test_what_the_converter_does_not_know_is_refused() -> None:
+    made = onnx.parser.parse_model('<ir_version: 3, opset_import: ["" : 1]> g (float[2] x) => (float[2] y) { y = Upsample(x) }')
+    with pytest.raises(UnsupportedError, match="opset 1, which onnx cannot convert to 7"):
+        import_model(made)

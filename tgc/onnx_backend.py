@@ -61,7 +61,7 @@ class Prepared(BackendRep):
             if not frozen:
                 raise
             rest = {name: value for name, value in feed.items() if name not in frozen}
-            return self._call(_compile(_with_constants(self.model, frozen), rest), rest)
+            return self._call(_compile(with_constants(self.model, frozen), rest), rest)
 
     def _call(self, compiled: _Compiled, feed: Mapping[str, Array]) -> tuple[Array, ...]:
         results = compiled.model.run(dict(feed))
@@ -95,7 +95,7 @@ def _compile(model: ModelProto, feed: Mapping[str, Array]) -> _Compiled:
     return _Compiled(tgc.load(folder.name), folder)
 
 
-def _with_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto:
+def with_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto:
     """`model` with some of its inputs turned into initializers."""
     made = onnx.ModelProto()
     made.CopyFrom(model)

@@ -33,8 +33,13 @@ def find_compiler() -> tuple[str, ...]:
 
 
 def compile_shared(files: Sequence[Path], out: Path, flags: Sequence[str] = SPEED_FLAGS) -> None:
-    """Compiles C sources to the shared library `out`. Raises ToolchainError with the compiler's first lines."""
+    """Compiles C sources, and links objects among them, to the shared library `out`. Raises ToolchainError with the first lines."""
     run_compiler([*flags, "-std=c99", "-fPIC", "-shared", "-o", str(out), *map(str, files), *libraries()])
+
+
+def compile_object(source: Path, out: Path, flags: Sequence[str] = SPEED_FLAGS) -> None:
+    """Compiles one C source to the object file `out`, fit for a shared library. Raises ToolchainError."""
+    run_compiler([*flags, "-std=c99", "-fPIC", "-c", "-o", str(out), str(source)])
 
 
 def libraries() -> tuple[str, ...]:

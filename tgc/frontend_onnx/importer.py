@@ -21,6 +21,7 @@ from tgc.errors import ModelError, TgcError, UnsupportedError
 from tgc.frontend_onnx.dimensions import Declared, declared, pin
 from tgc.frontend_onnx.fixing import fix_inputs
 from tgc.frontend_onnx.functions import model_functions
+from tgc.frontend_onnx.older import modernised
 from tgc.frontend_onnx.reading import read_model, require_model
 from tgc.frontend_onnx.registry import Registry, normal_domain, standard_registry
 from tgc.frontend_onnx.structure import check, ordered_nodes, reads, require_unique
@@ -54,7 +55,7 @@ def import_model(
         model, where, folder, stem = read_model(path), str(path), path.parent, path.stem
     lowerings = standard_registry() if registry is None else registry
     try:
-        model = fix_inputs(model, constants or {})
+        model = fix_inputs(modernised(model, where), constants or {})
         return _import(model, where, folder, stem, lowerings, dims or {}, {n: tuple(s) for n, s in (shapes or {}).items()})
     except TgcError as error:
         if where in error.where:

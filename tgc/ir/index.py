@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from math import gcd
 
 from tgc.errors import InvalidIrError
@@ -25,6 +27,8 @@ from tgc.ir import expr as ex
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX, DType
 from tgc.ir.expr import Apply, Expr, Lit, Var
+from tgc.ir.fingerprint import expression_fingerprint
+from tgc.ir.rewrite import walk
 
 Bounds = tuple[int, int]
 UNBOUNDED: Bounds = (-(1 << 62), (1 << 62))
@@ -64,7 +68,17 @@ class Opaque:
 
     @property
     def key(self) -> str:
-        return repr(self.expr)
+        return _order(self.expr)
+
+
+_SHORT = 16
+
+
+@lru_cache(maxsize=1 << 12)
+def _order(expr: Expr) -> str:
+    """What expressions are sorted by. The text of one that shares its parts can be exponentially long, so a digest stands for it."""
+    short = sum(1 for _ in islice(walk(expr), _SHORT + 1)) <= _SHORT
+    return repr(expr) if short else f"~{expression_fingerprint(expr)}"
 
 
 Atom = Axis | Quotient | Opaque
@@ -246,13 +260,10 @@ def variables(index: Index) -> frozenset[Var]:
     return frozenset(found)
 
 
+@lru_cache(maxsize=1 << 12)
 def expression_variables(expr: Expr) -> frozenset[Var]:
     """The loop variables in `expr`."""
-    match expr:
-        case Var():
-            return frozenset((expr,))
-        case _:
-            return frozenset().union(*(expression_variables(child) for child in ex.children(expr)))
+    return frozenset(part for part in walk(expr) if isinstance(part, Var))
 
 
 def coefficient(index: Index, var: Var) -> int | None:

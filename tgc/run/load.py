@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tgc.backends.toolchain import SPEED_FLAGS, compile_shared, find_compiler
+from tgc.backends.toolchain import SPEED_FLAGS, compile_object, compile_shared, find_compiler
 from tgc.errors import ModelError, OptionError, TgcError
 from tgc.run.golden import read_golden
 from tgc.run.model import Engine, EntryPoint, Locate, Model, described
@@ -119,11 +119,25 @@ def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
                 raise TgcError("belongs to somebody else", str(cache), "set TMPDIR to a folder of your own")
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
                 fresh = Path(scratch) / "model.so"
-                compile_shared(sources, fresh)
+                compile_shared([_runtime_object(source, cache) if source.name.startswith("tgc_") else source for source in sources], fresh)
                 os.replace(fresh, library)
         except OSError as error:
             raise TgcError(f"cannot keep the compiled library: {error.strerror}", str(cache)) from error
     return library
+
+
+def _runtime_object(source: Path, cache: Path) -> Path:
+    """The object of a source of the runtime, which all models share: compiled when it is first met."""
+    headers = sorted(source.parent.glob("tgc_*.h"))
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (source, *headers)]
+    key = hashlib.sha256(json.dumps([content, find_compiler(), SPEED_FLAGS, sys.platform]).encode()).hexdigest()[:32]
+    made = cache / f"{key}.o"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            fresh = Path(scratch) / "runtime.o"
+            compile_object(source, fresh)
+            os.replace(fresh, made)
+    return made
 
 
 def _load_llvm(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
