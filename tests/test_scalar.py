@@ -148,6 +148,12 @@ def test_shifts_by_the_width_and_more() -> None:
     assert run(lambda x: s.shift_right(x, 9), np.array([-5, 5], np.int8)).tolist() == [-1, 0]
 
 
+def test_shifts_by_less_than_nothing() -> None:
+    a, b = np.array([16, 4, -5], np.int8), np.array([1, -1, -1], np.int8)
+    assert run(s.shift_left, a, b).tolist() == [32, 0, 0]
+    assert run(s.shift_right, a, b).tolist() == [8, 0, -1]
+
+
 @FLOATS
 @pytest.mark.parametrize("contract", [False, True])
 def test_float_remainders_are_exact(contract: bool, dtype: DType) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BOOL, F32, I32, I64
+from tgc.ir.dtypes import BOOL, BY_NAME, F32, I32, I64
 from tgc.ir.expr import Apply, Expr, Lit, apply, bitcast, cast
 from tgc.ir.ops import Op
 from tgc.ir.scalar_arithmetic import Operand, abs, binary, eq, lit, logical_not, lt, ne, pair, where
@@ -64,12 +64,12 @@ def bit_not(a: Expr) -> Expr:
 
 
 def shift_left(a: Operand, b: Operand) -> Expr:
-    """a << b; 0 where b is at least the width."""
+    """a << b; 0 where b is at least the width, or negative."""
     return _shift(ops.SHL, a, b)
 
 
 def shift_right(a: Operand, b: Operand) -> Expr:
-    """a >> b, keeping the sign; where b is at least the width, 0, or -1 for negative a."""
+    """a >> b, keeping the sign; where b is at least the width, or negative, 0, or -1 for negative a."""
     return _shift(ops.SHR, a, b)
 
 
@@ -78,7 +78,7 @@ def _shift(op: Op, a: Operand, b: Operand) -> Expr:
     bits = left.dtype.bits
     if isinstance(right, Lit) and 0 <= right.value < bits:
         return apply(op, left, right)
-    # b < bits ? a op b : filler, and the hardware sees a count that it can do
-    small = lt(right, bits)
+    # 0 <= b < bits ? a op b : filler, and the hardware sees a count that it can do; a negative b is a large one without its sign
+    small = lt(cast(right, BY_NAME[right.dtype.name.replace("i", "u", 1)]) if right.dtype.kind == "int" else right, bits)
     filler = apply(op, left, lit(bits - 1, left)) if op is ops.SHR and left.dtype.kind == "int" else lit(0, left)
     return where(small, Apply(op, (left, where(small, right, 0)), left.dtype), filler)
