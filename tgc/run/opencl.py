@@ -47,7 +47,8 @@ def load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -
     name = str(manifest["name"])
     context = c.create_string_buffer(c.c_size_t.in_dll(library, f"{name}_context_bytes").value)
     call = _caller(library, name, context)
-    options = _Options(platform_index=platform_index, device_index=device_index)
+    shared = _shared_context(platform_index, device_index)
+    options = _Options(context=shared, platform_index=platform_index, device_index=device_index)
     pointer, size = (None, 0) if weights is None else (c.c_void_p(weights.ctypes.data), weights.size)
     call("init", c.byref(options), pointer, c.c_uint64(size))
 
@@ -99,6 +100,23 @@ def icd_loader() -> c.CDLL:
     if status != 0 or count.value == 0:
         raise ToolchainError("there is no OpenCL platform on this machine", hint=_NO_DEVICE_HINT)
     return loader
+
+
+@cache
+def _shared_context(platform_index: int, device_index: int) -> c.c_void_p | None:
+    """One context for all models of this process, since drivers take long to make one; None where there is no such device."""
+    loader, limit, count = icd_loader(), 16, c.c_uint32(0)
+    found = (c.c_void_p * limit)()
+    if loader.clGetPlatformIDs(c.c_uint32(limit), found, c.byref(count)) != 0 or platform_index >= count.value:
+        return None
+    every_type, platform = c.c_uint64(0xFFFFFFFF), c.c_void_p(found[platform_index])
+    status = loader.clGetDeviceIDs(platform, every_type, c.c_uint32(limit), found, c.byref(count))
+    if status != 0 or device_index >= count.value:
+        return None
+    loader.clCreateContext.restype = c.c_void_p
+    device, error = (c.c_void_p * 1)(found[device_index]), c.c_int32(0)
+    context = loader.clCreateContext(None, c.c_uint32(1), device, None, None, c.byref(error))
+    return c.c_void_p(context) if error.value == 0 else None
 
 
 def _open_loader() -> c.CDLL:
