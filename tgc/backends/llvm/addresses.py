@@ -56,8 +56,15 @@ def contiguous_base(expr: Expr) -> Expr | None:
             return expr if expr.lanes == 1 else None
 
 
-def lane(expr: Expr, number: int) -> Expr:
-    """The scalar expression for one lane of `expr`."""
+def lane(expr: Expr, number: int, memo: dict[int, Expr] | None = None) -> Expr:
+    """The scalar expression for one lane of `expr`. memo: by the parts' identities, since they may be shared many times over."""
+    known = {} if memo is None else memo
+    if id(expr) not in known:
+        known[id(expr)] = _lane(expr, number, known)
+    return known[id(expr)]
+
+
+def _lane(expr: Expr, number: int, memo: dict[int, Expr]) -> Expr:
     match expr:
         case Ramp(base, stride, _):
             return Apply(ops.ADD, (base, index(stride * number)), INDEX)
@@ -66,8 +73,8 @@ def lane(expr: Expr, number: int) -> Expr:
         case _ if expr.lanes == 1:
             return expr
         case Load(buffer, inner):
-            return Load(buffer, lane(inner, number))
+            return Load(buffer, lane(inner, number, memo))
         case Apply(op, args, dtype):
-            return Apply(op, tuple(lane(arg, number) for arg in args), dtype)
+            return Apply(op, tuple(lane(arg, number, memo) for arg in args), dtype)
         case _:
             return expr

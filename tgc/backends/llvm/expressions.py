@@ -11,6 +11,7 @@ from tgc.ir import index as index_algebra
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Arg, Broadcast, Buffer, Coordinate, Expr, Lit, Load, Ramp, Var
+from tgc.ir.rewrite import walk
 
 Terms = tuple[tuple[Expr, int], ...]
 
@@ -206,7 +207,27 @@ def _shifted(base: Expr, by: int) -> Expr:
     return Apply(ops.ADD, (base, Lit(by, INDEX)), INDEX)
 
 
+def _load_gathered(fn: Function, expr: Load) -> Known:
+    """At an index that is computed in vectors: the place of each lane is taken out of that."""
+    at = value(fn, expr.index)
+    scope = fn.load_scope(expr.buffer, at.scope)
+    put = fn.put(scope)
+    element, index, pointer = memory_type(expr.buffer.dtype, fn.machine), fn.machine.index, fn.place(expr.buffer).pointer
+    size = index_bytes(fn.machine) if expr.buffer.dtype == INDEX else expr.buffer.dtype.bytes
+    text = "poison"
+    for number in range(expr.lanes):
+        place = put(f"extractelement {vector(index, expr.lanes)} {at.text}, i32 {number}")
+        place = put(f"getelementptr {element}, ptr {pointer}, {index} {place}")
+        part = put(f"load {element}, ptr {place}, align {size}")
+        text = put(f"insertelement {vector(element, expr.lanes)} {text}, {element} {part}, i32 {number}")
+    if expr.buffer.dtype.kind == "bool":
+        text = put(f"icmp ne {vector(element, expr.lanes)} {text}, {splat('i8', '0', expr.lanes)}")
+    return Known(text, scope, at.reads | {expr.buffer})
+
+
 def _load_lanes(fn: Function, expr: Load) -> Known:
+    if any(part.lanes > 1 and part.dtype != INDEX for part in walk(expr.index)):
+        return _load_gathered(fn, expr)
     element = value_type(expr.dtype, 1, fn.machine)
     kind = vector(element, expr.lanes)
     parts = [value(fn, Load(expr.buffer, lane(expr.index, number))) for number in range(expr.lanes)]
