@@ -87,3 +87,13 @@ def test_starts_at_the_same_time(driver, tmp_path):
     assert answers <= {READ, WRITTEN}
     assert run(driver, "start", tmp_path) == READ
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_enqueuing_costs_little(tmp_path, monkeypatch):
+    """benchmarks/opencl_host.py on the fake driver: far below its bound of 2 microseconds a kernel."""
+    monkeypatch.syspath_prepend(str(HERE.parent / "benchmarks"))
+    import opencl_host
+
+    program = opencl_host.built(tmp_path, 50, str(HERE / "fake_opencl.c"), "-DFAKE")
+    assert opencl_host.measured(program, 50, 200)["median"] < 2
+    assert opencl_host.measured(program, 50, 200, "3", "record")["median"] < 2
