@@ -46,12 +46,14 @@ class LoweringBuilder:
 
     graph: the builder underneath, for what has no method here. values: the node of each input, for messages.
     stored: tensors of numbers that quantised ones stand for, so that products of two can be taken in integers.
+    block: how many channels ONNX Runtime put into a block; 0 where nothing says so.
     """
 
     graph: GraphBuilder = field(default_factory=GraphBuilder)
     site: Site = field(default_factory=Site)
     values: tuple[Node | None, ...] = ()
     stored: dict[Node, Stored] = field(default_factory=dict)
+    block: int = 0
 
     @property
     def opset(self) -> int:

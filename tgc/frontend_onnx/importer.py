@@ -18,6 +18,7 @@ import onnx
 from onnx import GraphProto, NodeProto
 
 from tgc.errors import ModelError, TgcError, UnsupportedError
+from tgc.frontend_onnx.blocking import channels_in_a_block
 from tgc.frontend_onnx.dimensions import Declared, declared, pin
 from tgc.frontend_onnx.fixing import fix_inputs
 from tgc.frontend_onnx.functions import model_functions
@@ -86,6 +87,7 @@ def _import(
     for name, shape in sizes.items():
         require_possible(shape, f"input {name!r}")
     importer = Importer(folder, registry, functions, _declarations(graph))
+    importer.b.block = channels_in_a_block(graph)
     made = _inputs(importer, inputs, sizes)
     values: Values = dict(made)
     enter_initializers(importer, graph, {name for node in nodes for name in reads(node)} | {v.name for v in graph.output}, values)
