@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from tgc.backends.options import EmitOptions
 from tgc.backends.toolchain import compile_shared
 from tgc.errors import ModelError, OptionError, TgcError, ToolchainError
 from tgc.ir.interpret import run_program
+from tgc.ir.work import work_of
 from tgc.run import load
 from tgc.targets import C
 
@@ -43,11 +44,15 @@ def test_manifest(saved):
     assert manifest["options"] == {"weights": "file", "selftest": False}
     assert manifest["inputs"] == [{"name": "a", "identifier": "a", "dtype": "f32", "shape": [96]}]
     assert len(manifest["weights"].pop("layout")) == 64
+    assert [tensor["bytes"] for tensor in manifest["weights"].pop("tensors")] == [s.bytes for s in program.storages if s.role == "weight"]
     assert manifest["weights"] == {
         "bytes": program.weights.size, "sha256": hashlib.sha256(program.weights.tobytes()).hexdigest(), "file": "matmul.weights",
     }  # fmt: skip
     assert manifest["nodes"] == {"/matmul/Node": ["matmul_kernel"]}
-    assert manifest["kernels"] == [{"name": "matmul_kernel", "calls": 1, "nodes": ["/matmul/Node"]}]
+    work = asdict(work_of(program.kernels[0]))
+    assert manifest["kernels"] == [{"name": "matmul_kernel", "calls": 1, "nodes": ["/matmul/Node"], **work}]
+    assert [step["kernel"] for step in manifest["steps"]] == ["matmul_kernel"]
+    assert {row["name"] for row in manifest["memory"]} == {s.name for s in program.storages if s.role != "weight"}
     assert set(manifest["files"]) | {"manifest.json"} == {path.name for path in saved.iterdir()}
     assert all(hashlib.sha256((saved / name).read_bytes()).hexdigest() == digest for name, digest in manifest["files"].items())
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from tgc.alone import single
 from tgc.bench.timing import interleave, summarise
 from tgc.errors import ModelError, OptionError
 from tgc.inputs import draw, read_tensor
@@ -18,7 +19,7 @@ from tgc.ir.graph import Input
 from tgc.ir.interpret import run_kernel, run_program
 from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Store
 from tgc.verify.compare import Tolerance, compare
-from tgc.verify.kernels import sample, single, steps
+from tgc.verify.kernels import sample, steps
 
 ANY = Tolerance()
 

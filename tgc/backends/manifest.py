@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 import tgc
 from tgc.backends.names import state_views, tensor_views
 from tgc.backends.options import EmitOptions
 from tgc.ir.fingerprint import fingerprint
-from tgc.ir.program import EntryPoint, Program, Tensor, launches
+from tgc.ir.program import Call, EntryPoint, Program, Repeat, Step, Storage, Tensor, launches
 from tgc.ir.text import print_program
+from tgc.ir.work import work_of
 from tgc.targets import Target
 
 FORMAT = 2
@@ -46,12 +47,15 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
             "sha256": program.weights_digest.hex(),
             "layout": _layout(program),
             "file": separate if separate in files else None,
+            "tensors": [_weight(program, storage) for storage in program.storages if storage.role == "weight"],
         },
         "kernels": [
-            {"name": kernel.name, "calls": counts[kernel.name], "nodes": list(kernel.origins)}
+            {"name": kernel.name, "calls": counts[kernel.name], "nodes": list(kernel.origins), **asdict(work_of(kernel))}
             for kernel in program.kernels
         ],
         "nodes": _nodes(program),
+        "steps": [_step(program, entry, call, times) for entry in program.entry_points for call, times in _counted(entry.steps, 1)],
+        "memory": [_memory(storage) for storage in program.storages if storage.role != "weight"],
         "files": {name: _digest(program, name, files[name]) for name in sorted(files)},
         **more,
     }
@@ -86,3 +90,33 @@ def _nodes(program: Program) -> dict[str, list[str]]:
         for node in call.origins or origins[call.kernel]:
             kernels.setdefault(node, {})[call.kernel] = None
     return {node: list(names) for node, names in kernels.items()}
+
+
+def _counted(steps: tuple[Step, ...], times: int) -> Iterator[tuple[Call, int]]:
+    """Every call once, in order, and how often it runs."""
+    for step in steps:
+        match step:
+            case Call():
+                yield step, times
+            case Repeat(count, body):
+                yield from _counted(body, times * count)
+
+
+def _step(program: Program, entry: EntryPoint, call: Call, times: int) -> dict[str, object]:
+    """A call: the storages that it reads and writes, by name."""
+    pairs = list(zip(program.kernel(call.kernel).parameters, call.arguments, strict=True))
+    reads = [argument.storage for parameter, argument in pairs if parameter.access != "write"]
+    writes = [argument.storage for parameter, argument in pairs if parameter.access != "read"]
+    return {"entry": entry.name, "kernel": call.kernel, "times": times, "nodes": list(call.origins), "reads": reads, "writes": writes}
+
+
+def _memory(storage: Storage) -> dict[str, object]:
+    return {
+        "name": storage.name, "role": storage.role, "dtype": storage.dtype.name, "shape": list(storage.shape), "bytes": storage.bytes,
+        "offset": storage.offset, "layout": storage.layout,
+    }  # fmt: skip
+
+
+def _weight(program: Program, storage: Storage) -> dict[str, object]:
+    content = program.weights[storage.offset : storage.offset + storage.bytes]
+    return {**_memory(storage), "sha256": hashlib.sha256(content.data).hexdigest()}

@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from tgc.errors import ModelError, UnsupportedError
+from tgc.frontend_onnx.structure import origin_of
 
 _NOT_A_MODEL = (DecodeError, text_format.ParseError, json_format.ParseError, onnx.parser.ParseError, ValueError)
 
@@ -74,3 +75,9 @@ def names_to_pin(source: str | Path | onnx.ModelProto) -> frozenset[str]:
     model = source if isinstance(source, onnx.ModelProto) else read_model(Path(source))
     dims = {dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param}
     return frozenset({value.name for value in model.graph.input} | dims)
+
+
+def operators(path: Path) -> tuple[tuple[str, str], ...]:
+    """Each node of the model file's graph, in order: what tgc calls it, and its operator."""
+    nodes = read_model(path).graph.node
+    return tuple((origin_of(node), f"{node.domain}.{node.op_type}" if node.domain else node.op_type) for node in nodes)

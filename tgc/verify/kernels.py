@@ -10,24 +10,21 @@ spread evenly, where these are independent of each other; where they are not, it
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tgc.alone import compiled_alone
 from tgc.artifact import Artifact
-from tgc.backends.options import EmitOptions
-from tgc.driver import emit
 from tgc.ir import ops
-from tgc.ir.expr import Buffer, Expr, Load, Var, apply, index
+from tgc.ir.expr import Expr, Var, apply, index
 from tgc.ir.interpret import run_kernel
-from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Parameter, Statement, Store
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor, launches
+from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Statement, Store
+from tgc.ir.program import Call, Program, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
-from tgc.run import Model, load
+from tgc.run import Model
 from tgc.verify.compare import Difference, Tolerance, compare
 
 Array = npt.NDArray[np.generic]
@@ -63,7 +60,7 @@ def verify_kernels(
             watch(f"kernel {number + 1} of {len(calls)}, {call.kernel}")
         kernel = program.kernel(call.kernel)
         if call.kernel not in alone:
-            alone[call.kernel] = _compiled_alone(artifact, kernel)
+            alone[call.kernel] = compiled_alone(kernel, artifact.target, program.alignment)
         windows = _windows(kernel, call, memory)
         sampled, share = sample(kernel, budget)
         expected = {name: data.copy() for name, data in windows.items()}
@@ -122,43 +119,6 @@ def _worst(
             got, want = got[written], want[written]
         found.append(compare(name, got, want, tolerance))
     return max(found, key=lambda d: (not d.passed, d.relative))
-
-
-def _compiled_alone(artifact: Artifact, kernel: Kernel) -> Model:
-    """`kernel` as a program of its own, compiled and loaded."""
-    program = single(kernel, artifact.program.alignment)
-    with tempfile.TemporaryDirectory(prefix="tgc-kernel-") as folder:
-        files = emit(program, artifact.target, EmitOptions("embed"))
-        return load(Artifact(program.name, artifact.target, files, program, artifact.graph).write(Path(folder) / program.name))
-
-
-def single(kernel: Kernel, alignment: int) -> Program:
-    """A program that calls `kernel` once. Inputs: every parameter, by its name; outputs: those written, as NAME_after."""
-    inputs, outputs, storages, copies, calls, arguments = [], [], [], [], [], []
-    for parameter in kernel.parameters:
-        buffer = parameter.buffer
-        storages.append(Storage(f"in_{buffer.name}", "input", buffer.dtype, buffer.size, 0, (buffer.size,)))
-        inputs.append(Tensor(buffer.name, buffer.dtype, (buffer.size,), f"in_{buffer.name}"))
-        if parameter.access == "read":
-            arguments.append(Argument(f"in_{buffer.name}"))
-            continue
-        storages.append(Storage(f"out_{buffer.name}", "output", buffer.dtype, buffer.size, 0, (buffer.size,)))
-        outputs.append(Tensor(f"{buffer.name}_after", buffer.dtype, (buffer.size,), f"out_{buffer.name}"))
-        copies.append(_copy(f"copy_{buffer.name}", buffer))
-        calls.append(Call(f"copy_{buffer.name}", (Argument(f"in_{buffer.name}"), Argument(f"out_{buffer.name}"))))
-        arguments.append(Argument(f"out_{buffer.name}"))
-    calls.append(Call(kernel.name, tuple(arguments), kernel.origins))
-    return Program(
-        f"alone_{kernel.name}", tuple(inputs), tuple(outputs), (*copies, kernel), tuple(calls), tuple(storages),
-        np.zeros(0, np.uint8), 0, alignment,
-    )  # fmt: skip
-
-
-def _copy(name: str, buffer: Buffer) -> Kernel:
-    source, goal = Buffer("source", buffer.dtype, buffer.size), Buffer("goal", buffer.dtype, buffer.size)
-    at = Var("i")
-    body = For(at, buffer.size, Store(goal, at, Load(source, at)))
-    return Kernel(name, (Parameter(source, "read"), Parameter(goal, "write")), body)
 
 
 def sample(kernel: Kernel, budget: int) -> tuple[Kernel | None, float]:
