@@ -42,6 +42,7 @@ def compile(
     weights: str = "file",
     precision: str | None = None,
     winograd: str | None = None,
+    threads: int = 1,
     selftest: bool = False,
     states: Mapping[str, str] | None = None,
     shifts: Mapping[str, str] | None = None,
@@ -55,7 +56,8 @@ def compile(
     dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that
     prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". precision: one of
     tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD, by default what suits the
-    target. selftest: add NAME_selftest, which compares with results that the interpreter gives now. states: outputs, or parts of
+    target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which compares with results that
+    the interpreter gives now. states: outputs, or parts of
     them such as "out[:,6097:]", that an input, by name, has the values of in the next run; shifts: the same where the input is a
     window of an output's last values. entries: the outputs and states that each entry point computes. check_passes: compare every
     pass with the interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of
@@ -66,7 +68,7 @@ def compile(
     from tgc.passes.interface import interface_of, ties
 
     options, clock = _emit_options(weights), _Clock(watch)
-    chosen = targets.choosing(resolve(target), precision, winograd)
+    chosen = targets.choosing(resolve(target), precision, winograd, threads)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})

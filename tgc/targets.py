@@ -11,6 +11,7 @@ BackendName = Literal["llvm", "c", "opencl"]
 Precision = Literal["", "mixed", "fp32"]
 Winograd = Literal["off", "2", "4", "auto"]
 WINOGRAD: tuple[Winograd, ...] = ("off", "2", "4", "auto")
+MOST_THREADS = 64
 PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32")
 
 
@@ -26,6 +27,7 @@ class Target:
     dot4: whether DOT4, four products of bytes summed, is one instruction.
     winograd: where convolutions of 3x3 are computed in tiles with fewer products: nowhere, everywhere with tiles of 2x2 or of 4x4,
               or as a model of their cost says.
+    threads: how many threads the work of a kernel is divided for; 1 compiles no code for threads in.
     f16: whether arithmetic in half precision is native; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     images: whether memory is read through images where it can be, in texels of four elements.
@@ -45,6 +47,7 @@ class Target:
     l2_bytes: int = 512 << 10
     dot4: bool = False
     winograd: Winograd = "off"
+    threads: int = 1
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
@@ -102,6 +105,15 @@ def with_precision(target: Target, precision: str) -> Target:
     raise OptionError(f"there is no precision {precision!r}", "--precision", f"choose one of {', '.join(PRECISIONS)}")
 
 
+def with_threads(target: Target, threads: int) -> Target:
+    """`target` with kernels whose work `threads` threads share. Raises OptionError where it has no threads, or the number is not one."""
+    if target.backend == "opencl":
+        raise OptionError(f"the target {target.name} runs on a device, not on threads", "--threads", "leave it out")
+    if not 1 <= threads <= MOST_THREADS:
+        raise OptionError(f"{threads} is no number of threads", "--threads", f"choose 1 to {MOST_THREADS}")
+    return replace(target, threads=threads)
+
+
 def with_winograd(target: Target, choice: str) -> Target:
     """`target` with convolutions of 3x3 computed as `choice` says. Raises OptionError where that is not one."""
     for known in WINOGRAD:
@@ -110,10 +122,11 @@ def with_winograd(target: Target, choice: str) -> Target:
     raise OptionError(f"{choice!r} is no size of Winograd's tiles", "--winograd", f"choose one of {', '.join(WINOGRAD)}")
 
 
-def choosing(target: Target, precision: str | None, winograd: str | None) -> Target:
+def choosing(target: Target, precision: str | None, winograd: str | None, threads: int = 1) -> Target:
     """`target` with what the user chose; None leaves it as it is. Raises OptionError."""
     precise = target if precision is None else with_precision(target, precision)
-    return precise if winograd is None else with_winograd(precise, winograd)
+    tiled = precise if winograd is None else with_winograd(precise, winograd)
+    return tiled if threads == 1 else with_threads(tiled, threads)
 
 
 def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:

@@ -68,8 +68,8 @@ void tgc_reset(const tgc_model *model, void *arena) {
   if (model->state_bytes) memset(arena, 0, (size_t)model->state_bytes);
 }
 
-tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *weights, void *arena, const void *const *inputs,
-                         void *const *outputs) {
+tgc_status tgc_check_entry(const tgc_model *model, uint32_t entry, const void *weights, const void *arena, const void *const *inputs,
+                           void *const *outputs) {
   const tgc_entry *row;
   if (entry >= model->entry_count) return TGC_BAD_ARGUMENT;
   row = &model->entries[entry];
@@ -80,7 +80,13 @@ tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *wei
     if (!outputs[row->outputs[i]]) return TGC_BAD_ARGUMENT;
   }
   if ((model->weights_bytes > 0 && !weights) || (model->arena_bytes > 0 && !arena)) return TGC_BAD_ARGUMENT;
-  return (tgc_status)row->run(weights, arena, inputs, outputs);
+  return TGC_OK;
+}
+
+tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *weights, void *arena, const void *const *inputs,
+                         void *const *outputs) {
+  const tgc_status status = tgc_check_entry(model, entry, weights, arena, inputs, outputs);
+  return status == TGC_OK ? (tgc_status)model->entries[entry].run(weights, arena, inputs, outputs) : status;
 }
 
 tgc_status tgc_run(const tgc_model *model, const void *weights, void *arena, const void *const *inputs, void *const *outputs) {

@@ -97,6 +97,10 @@ tgc_status tgc_check_tensor(const tgc_tensor *tensors, uint32_t count, uint32_t 
 /* Sets the states in `arena` to zero, as they are to be before the first run. */
 void tgc_reset(const tgc_model *model, void *arena);
 
+/* TGC_OK where every tensor of an entry point is bound, and memory is there. */
+tgc_status tgc_check_entry(const tgc_model *model, uint32_t entry, const void *weights, const void *arena, const void *const *inputs,
+                           void *const *outputs);
+
 /* Runs an entry point, by position, once, after checking that every tensor of its is bound. tgc_run: the main one. */
 tgc_status tgc_run_entry(const tgc_model *model, uint32_t entry, const void *weights, void *arena, const void *const *inputs,
                          void *const *outputs);

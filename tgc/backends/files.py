@@ -64,7 +64,7 @@ def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, 
         "entries": entry_views(program),
         "embedded": embeds(program, options), "separate_weights": separates(program, options),
         "sha256": ", ".join(f"0x{byte:02x}" for byte in program.weights_digest),
-        "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
+        "threads": bool(program.shared), "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
     }  # fmt: skip
 
 
@@ -73,13 +73,13 @@ def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapp
 
     code: file name -> bytes of the sources or objects that define `NAME_model`, embedded weights and the self-test's table included.
     """
-    stems = ("tgc_runtime", *(["tgc_selftest"] if options.golden else []))
+    stems = ("tgc_runtime", *(["tgc_selftest"] if options.golden else []), *(["tgc_threads"] if program.shared else []))
     runtime = runtime_files(*(f"{stem}{ending}" for stem in stems for ending in (".h", ".c")))
     filled = fields(program, target, options)
     files = {
         **code, **runtime, f"{program.name}.h": render("model.h.j2", **filled),
         "example_main.c": render("example_main.c.j2", **filled),
-        "CMakeLists.txt": render("CMakeLists.txt.j2", name=program.name, code=linked({**code, **runtime})),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", name=program.name, threads=bool(program.shared), code=linked({**code, **runtime})),
     }  # fmt: skip
     return finished(program, target, options, files)
 

@@ -44,7 +44,7 @@ def compile_object(source: Path, out: Path, flags: Sequence[str] = SPEED_FLAGS) 
 
 def libraries() -> tuple[str, ...]:
     """What generated C links with."""
-    return () if sys.platform == "win32" else ("-lm",)
+    return () if sys.platform == "win32" else ("-lm", "-pthread")
 
 
 def run_compiler(arguments: Sequence[str]) -> None:

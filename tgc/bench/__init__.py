@@ -51,11 +51,12 @@ class Report:
 
 
 def bench(artifact: Artifact, model: Path, inputs: dict[str, Array], *, seconds: float = 3.0, against: bool = True) -> Report:
-    """Runs `artifact`, compiled from the file `model`, and ONNX Runtime where `against`, in turns on one thread each."""
+    """Runs `artifact`, compiled from the file `model`, and ONNX Runtime where `against`, in turns, on as many threads."""
+    threads = artifact.target.threads
     with tempfile.TemporaryDirectory(prefix="tgc-bench-") as folder:
-        engines = [_compiled(artifact.write(Path(folder) / artifact.name), inputs)]
+        engines = [_compiled(artifact.write(Path(folder) / artifact.name), inputs, threads if artifact.program.shared else 1)]
         if against:
-            engines.append(onnxruntime(model, inputs))
+            engines.append(onnxruntime(model, inputs, threads))
         latencies = interleave([engine.run for engine in engines], seconds)
     measurements = tuple(Measurement(e.name, e.version, latency, e.startup) for e, latency in zip(engines, latencies, strict=True))
     return Report(
@@ -65,11 +66,11 @@ def bench(artifact: Artifact, model: Path, inputs: dict[str, Array], *, seconds:
     )  # fmt: skip
 
 
-def _compiled(folder: Path, inputs: dict[str, Array]) -> Engine:
+def _compiled(folder: Path, inputs: dict[str, Array], threads: int) -> Engine:
     """The compiled model, its inputs and outputs made beforehand. Source code has been built before the clock starts."""
-    load(folder)
+    load(folder, threads=threads)
     start = time.perf_counter()
-    model = load(folder)
+    model = load(folder, threads=threads)
     arrays = [np.require(inputs[tensor.name], requirements=["C", "A"]) for tensor in model.inputs]
     outputs = [np.empty(tensor.shape, tensor.dtype.numpy) for tensor in model.outputs]
     model.execute(arrays, outputs)

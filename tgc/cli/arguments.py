@@ -78,7 +78,7 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --const, --name, --weights, --precision, --winograd."""
+    """--target, --dim, --shape, --const, --name, --weights, --precision, --winograd, --threads."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
@@ -92,6 +92,7 @@ def compiling(command: Command) -> Command:
                      help="Of floats, for qcom: stored in half and computed in single precision (mixed, the default), or one for both."),
         click.option("--winograd", type=click.Choice(WINOGRAD),
                      help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. Default: auto on CPUs."),
+        click.option("--threads", default=1, show_default=True, help="Divide large kernels for so many threads (CPUs)."),
     )(command)  # fmt: skip
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @feeding
 @json_option
 def bench(model: Path, against: str, seconds: float, files: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> None:
-    """Measure MODEL's latency on one thread in turns with ONNX Runtime, and its start-up, memory and size.
+    """Measure MODEL's latency, on --threads threads, in turns with ONNX Runtime, and its start-up, memory and size.
 
     \b
     Example:

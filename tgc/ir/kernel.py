@@ -29,9 +29,10 @@ class Block:
 class For:
     """`body` for var = 0, 1, ..., extent - 1.
 
-    serial: one after the other. parallel: iterations are independent. vector: to be executed as one vector of `extent`
-    lanes (gone after `vectorize`). unroll: to be written out (gone after `unroll`). grid(d), lane(d): the work-group's
-    index and the work-item's index in it along dimension d; such loops enclose everything else in the kernel.
+    serial: one after the other. parallel: iterations are independent; `shared_loop` says which one threads share. vector: to be
+    executed as one vector of `extent` lanes (gone after `vectorize`). unroll: to be written out (gone after `unroll`). grid(d),
+    lane(d): the work-group's index and the work-item's index in it along dimension d; such loops enclose everything else in the
+    kernel.
     """
 
     var: Var
@@ -92,6 +93,18 @@ class Kernel:
     parameters: tuple[Parameter, ...]
     body: Statement
     origins: tuple[str, ...] = ()
+
+
+def shared_loop(body: Statement) -> For | None:
+    """The parallel loop whose iterations are shared out among threads: the outermost, if nothing but loops stands around it.
+
+    Each thread then runs the whole kernel but for the iterations of that loop that are others'.
+    """
+    while isinstance(body, For):
+        if body.kind == "parallel":
+            return body
+        body = body.body
+    return None
 
 
 def block(*statements: Statement) -> Statement:

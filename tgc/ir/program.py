@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.ir.dtypes import DType
-from tgc.ir.kernel import Kernel
+from tgc.ir.kernel import Kernel, shared_loop
 
 Role = Literal["input", "output", "weight", "arena"]
 
@@ -134,6 +134,11 @@ class Program:
     def calls(self) -> tuple[Call, ...]:
         """Every call of every entry point once, in order, with those inside of loops as they are in each iteration."""
         return tuple(call for entry in self.entry_points for call in calls_of(entry.steps))
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The names of the kernels whose work threads share."""
+        return frozenset(kernel.name for kernel in self.kernels if shared_loop(kernel.body) is not None)
 
     def storage(self, name: str) -> Storage:
         """The storage called `name`. Raises KeyError."""

@@ -22,6 +22,7 @@ from tgc.passes.adreno import best_unroll, bind_to_groups, blocked
 from tgc.passes.adreno import choose_tile as choose_texture_tile
 from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
+from tgc.passes.divide import divide
 from tgc.passes.grid import bind_to_grid
 from tgc.passes.nest import (
     Access,
@@ -67,6 +68,9 @@ def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Schedulin
     for part in parts(kernel.body):
         if isinstance(part, For):
             planner.nest(part.var.name)
+    if target.threads > 1:
+        for step in divide(kernel.body, planner.body, target.threads):
+            planner.do(step)
     if target.lanes:
         for step in bind_to_groups(planner.body) if target.images else bind_to_grid(planner.body, target.lanes):
             planner.do(step)

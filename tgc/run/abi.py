@@ -39,6 +39,8 @@ class GoldenStruct(c.Structure):
 
 RunFunction = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.POINTER(c.c_void_p), c.POINTER(c.c_void_p))
 
+RunPartsFunction = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.POINTER(c.c_void_p), c.POINTER(c.c_void_p), c.c_void_p)
+
 
 class EntryStruct(c.Structure):
     """tgc_entry."""

@@ -18,14 +18,17 @@ from tgc.backends.toolchain import SPEED_FLAGS, compile_object, compile_shared, 
 from tgc.errors import ModelError, OptionError, TgcError
 from tgc.run.golden import read_golden
 from tgc.run.model import Engine, EntryPoint, Locate, Model, described
-from tgc.run.native import Bytes, executor
+from tgc.run.native import Bytes, Parts, executor
+from tgc.run.threads import MOST_THREADS, Pool
 
 FORMAT = 2
 Loaded = tuple[Engine, Locate]
 
 
-def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
+def load(folder: str | Path, *, weights: str | Path | None = None, threads: int = 1) -> Model:
     """The compiled model in `folder`.
+
+    threads: how many threads run it; more than one for a model that was compiled with threads, on a machine with a C compiler.
 
     weights: a file to use instead of the artifact's own, from another artifact whose manifest has the same `weights.layout`. Its
     size is checked and its hash is not; the self-test, which was recorded with the artifact's own, is left out.
@@ -41,7 +44,8 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
         if weights is not None and own is None:
             raise OptionError("this model has no weights file", name, "only weights in a file of their own can be exchanged")
         _check_files(path, {file: digest for file, digest in manifest["files"].items() if weights is None or file != own})
-        engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest))
+        pool = start_pool(path, manifest, threads) if threads != 1 else None
+        engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest), pool)
         has_selftest = manifest["options"]["selftest"] and weights is None
         golden = read_golden(locate(f"{name}_golden"), len(outputs)) if has_selftest else None
         entries = tuple(EntryPoint(e["name"], tuple(e["inputs"]), tuple(e["outputs"])) for e in manifest["entries"])
@@ -93,12 +97,28 @@ def _check_files(folder: Path, hashes: dict[str, str]) -> None:
             raise ModelError("is not the file that was compiled (its hash differs)", str(path), "compile the model again")
 
 
-def _load_c(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
+def start_pool(folder: Path, manifest: dict[str, Any], threads: int) -> Pool:
+    """`threads` threads for the artifact in `folder`. Raises OptionError where it was not compiled for threads."""
+    source = folder / "tgc_threads.c"
+    if not 1 <= threads <= MOST_THREADS:
+        raise OptionError(f"{threads} is no number of threads", str(folder), f"choose 1 to {MOST_THREADS}")
+    if source.name not in manifest["files"]:
+        raise OptionError("was compiled for one thread", str(folder), "compile it with --threads; small models have nothing to share")
+    return Pool(c.CDLL(str(shared_library([source], manifest))), threads)
+
+
+def _parts(locate: Locate, manifest: dict[str, Any], pool: Pool | None) -> Parts | None:
+    """Where each entry point's function for threads lies, and the threads."""
+    names = [f"{manifest['name']}_{entry['name']}_parts" for entry in manifest["entries"]]
+    return None if pool is None else Parts(tuple(locate(name) for name in names), pool)
+
+
+def _load_c(folder: Path, manifest: dict[str, Any], weights: Bytes | None, pool: Pool | None) -> Loaded:
     """Compiles the sources, or takes the library from an earlier time."""
     sources = sorted(folder / name for name in manifest["files"] if name.endswith(".c") and name != "example_main.c")
     library = c.CDLL(str(shared_library(sources, manifest)))
     locate = locator(library)
-    return executor(locate(f"{manifest['name']}_model"), weights, library), locate
+    return executor(locate(f"{manifest['name']}_model"), weights, library, _parts(locate, manifest, pool)), locate
 
 
 def locator(library: c.CDLL) -> Locate:
@@ -109,7 +129,8 @@ def locator(library: c.CDLL) -> Locate:
 def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
     """The library of these sources in the cache, whose key is their content, the compiler and its flags."""
     command = find_compiler()
-    key = hashlib.sha256(json.dumps([manifest["files"], command, SPEED_FLAGS, sys.platform]).encode()).hexdigest()[:32]
+    names = [source.name for source in sources]
+    key = hashlib.sha256(json.dumps([manifest["files"], names, command, SPEED_FLAGS, sys.platform]).encode()).hexdigest()[:32]
     cache = Path(tempfile.gettempdir()) / f"tgc-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
     library = cache / f"{key}.so"
     if not library.exists():
@@ -140,20 +161,21 @@ def _runtime_object(source: Path, cache: Path) -> Path:
     return made
 
 
-def _load_llvm(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
+def _load_llvm(folder: Path, manifest: dict[str, Any], weights: Bytes | None, pool: Pool | None) -> Loaded:
     """Links the object into this process."""
     from tgc.backends.llvm.jit import load_object
 
     name = manifest["name"]
     library = load_object((folder / f"{name}.o").read_bytes())
-    return executor(library.address(f"{name}_model"), weights, library), library.address
+    return executor(library.address(f"{name}_model"), weights, library, _parts(library.address, manifest, pool)), library.address
 
 
-def _load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None) -> Loaded:
+def _load_opencl(folder: Path, manifest: dict[str, Any], weights: Bytes | None, _: Pool | None) -> Loaded:
     """Builds the program on a device."""
     from tgc.run.opencl import load_opencl
 
     return load_opencl(folder, manifest, weights)
 
 
-_LOADERS: dict[str, Callable[[Path, dict[str, Any], Bytes | None], Loaded]] = {"c": _load_c, "llvm": _load_llvm, "opencl": _load_opencl}
+_Loader = Callable[[Path, dict[str, Any], Bytes | None, Pool | None], Loaded]
+_LOADERS: dict[str, _Loader] = {"c": _load_c, "llvm": _load_llvm, "opencl": _load_opencl}

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tgc.errors import ModelError, TgcError
-from tgc.run.abi import ABI_VERSION, STATUS, ModelStruct
+from tgc.run.abi import ABI_VERSION, STATUS, ModelStruct, RunPartsFunction
 from tgc.run.model import Array, Engine
+from tgc.run.threads import Pool
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def executor(address: int, weights: Bytes | None, owner: object) -> Engine:
-    """What runs the `tgc_model` at `address`, its states zero.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where the functions lie that share a model's work out, one an entry point, and the threads to share it out to."""
+
+    addresses: tuple[int, ...]
+    pool: Pool
+
+    def functions(self) -> list[Callable[..., int]]:
+        """What runs each entry point, with the pool filled in."""
+        return [_on(self.pool, RunPartsFunction(address)) for address in self.addresses]
+
+
+def _on(pool: Pool, function: Callable[..., int]) -> Callable[..., int]:
+    """`function` with the pool as its last argument; the pool lives as long as this does."""
+    return lambda *arguments: function(*arguments, pool.parallel)
+
+
+def executor(address: int, weights: Bytes | None, owner: object, parts: Parts | None = None) -> Engine:
+    """What runs the `tgc_model` at `address`, its states zero; on threads where there are `parts`.
 
     weights: the contents of the weights file; None for embedded ones. owner: kept alive as long as the result. Raises ModelError
     where the ABI or the weights do not fit.
@@ -31,7 +50,7 @@ def executor(address: int, weights: Bytes | None, owner: object) -> Engine:
     arena = aligned_bytes(model.arena_bytes, model.alignment)
     weights_address = model.weights if aligned is None else aligned.ctypes.data
     kept = (owner, aligned)
-    functions = [entry.run for entry in model.entries[: model.entry_count]]
+    functions = parts.functions() if parts else [entry.run for entry in model.entries[: model.entry_count]]
 
     def execute(inputs: Sequence[Array], outputs: Sequence[Array], entry: int = 0) -> None:
         assert kept is not None

@@ -35,7 +35,8 @@ class Report:
 def verify(artifact: Artifact, against: Sequence[Case], tolerance: Tolerance) -> list[Report]:
     """Runs `artifact` on every case, through its C ABI."""
     with tempfile.TemporaryDirectory(prefix="tgc-verify-") as folder:
-        loaded = load(artifact.write(Path(folder) / artifact.name))
+        threads = artifact.target.threads if artifact.program.shared else 1
+        loaded = load(artifact.write(Path(folder) / artifact.name), threads=threads)
         return [_check(case, loaded.run(case.inputs), tolerance) for case in against]
 
 

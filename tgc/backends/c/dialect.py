@@ -109,6 +109,8 @@ C99 = Dialect(
     parameter="{space}{const}{type} *restrict {name}",
     spaces={"global": "", "constant": "", "local": "", "register": "", "image": ""},
     loop="for (int64_t {var} = 0; {var} < {extent}; ++{var}) {{",
-    reserved=KEYWORDS,
+    part="for (int64_t {var} = {extent} * part / parts; {var} < {extent} * (part + 1) / parts; ++{var}) {{",
+    parts="int64_t part, int64_t parts",
+    reserved=KEYWORDS | {"part", "parts"},
     functions=r"(bool|bf16|f16|f32|f64|[iu](8|16|32|64)|index)(x\d+|_).*",
 )  # fmt: skip

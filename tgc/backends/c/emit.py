@@ -9,6 +9,7 @@ from tgc.backends.cfamily.statements import identifier, print_kernel
 from tgc.backends.files import cpu_files, data_sources, fields, render
 from tgc.backends.names import KEYWORDS, comment, entry_views
 from tgc.backends.options import EmitOptions
+from tgc.ir.kernel import Kernel
 from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor, calls_of
 from tgc.targets import Target
 
@@ -26,8 +27,24 @@ def source(program: Program, target: Target, options: EmitOptions) -> bytes:
     return render(
         "model.c.j2", prelude=prelude(uses), kernels=[kernel.text for kernel in printed],
         bodies=[_body(program, entry) for entry in program.entry_points], run=entry_views(program)[0].function,
+        tasks=[_task(kernel) for kernel in program.kernels if kernel.name in program.shared],
         **fields(program, target, options),
     )  # fmt: skip
+
+
+def _task(kernel: Kernel) -> str:
+    """The function that a pool calls for a part of `kernel`."""
+    casts = [
+        f"({'const ' if parameter.access == 'read' else ''}{C99.elements[parameter.buffer.dtype.name]} *)arguments[{number}]"
+        for number, parameter in enumerate(kernel.parameters)
+    ]
+    head = f"static void {_task_name(kernel.name)}(void *argument, int32_t part, int32_t parts) {{"
+    call = f"{kernel.name}({', '.join([*casts, 'part', 'parts'])});"
+    return "\n".join([head, "  void *const *arguments = (void *const *)argument;", f"  {call}", "}"])
+
+
+def _task_name(kernel: str) -> str:
+    return f"{kernel}_task"
 
 
 def _body(program: Program, entry: EntryPoint) -> list[str]:
@@ -42,12 +59,13 @@ def _body(program: Program, entry: EntryPoint) -> list[str]:
         *unused,
         *(_pointer(program, storage, names[storage.name]) for storage in used),
         *([""] if used else []),
-        *(line for step in entry.steps for line in _step(step, names, 0)),
+        *(line for step in entry.steps for line in _step(step, names, 0, program)),
     ]
 
 
 def _local_names(program: Program, entry: EntryPoint, used: list[Storage]) -> dict[str, str]:
     taken = {*KEYWORDS, *(kernel.name for kernel in program.kernels), "weights", "arena", "inputs", "outputs"}
+    taken |= {"parallel", f"{program.name}_share", *(_task_name(kernel) for kernel in program.shared)}
     taken |= {f"step{depth}" for depth in range(_depth(entry.steps))}
     names: dict[str, str] = {}
     for storage in used:
@@ -83,19 +101,22 @@ def _position(tensors: tuple[Tensor, ...], storage: Storage) -> int:
     return [tensor.storage for tensor in tensors].index(storage.name)
 
 
-def _step(step: Step, names: dict[str, str], depth: int) -> list[str]:
+def _step(step: Step, names: dict[str, str], depth: int, program: Program) -> list[str]:
     match step:
         case Call():
-            return _call(step, names)
+            return _call(step, names, program)
         case Repeat(count, body):
             var = f"step{depth}"
-            inner = [f"  {line}" for part in body for line in _step(part, names, depth + 1)]
+            inner = [f"  {line}" for part in body for line in _step(part, names, depth + 1, program)]
             return [f"for (int64_t {var} = 0; {var} < {count}; ++{var}) {{", *inner, "}"]
 
 
-def _call(call: Call, names: dict[str, str]) -> list[str]:
+def _call(call: Call, names: dict[str, str], program: Program) -> list[str]:
     arguments = ", ".join(_argument(argument, names) for argument in call.arguments)
     nodes = f" /* {comment(', '.join(call.origins))} */" if call.origins else ""
+    if call.kernel in program.shared:
+        pointers = ", ".join(f"(void *)(uintptr_t)({_argument(argument, names)})" for argument in call.arguments)
+        return [f"{program.name}_share(parallel, {_task_name(call.kernel)}, (void *[]){{{pointers}}});{nodes}"]
     return [f"{call.kernel}({arguments});{nodes}"]
 
 

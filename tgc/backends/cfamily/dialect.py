@@ -101,6 +101,7 @@ class Dialect:
     spaces:   address space -> what precedes a pointer's type or an array's.
     loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
               the variable of a loop that the launch stands for.
+    part:     the head of a `for` over the iterations that are `part`'s of `parts`; parts: what a kernel with one takes besides.
     reserved: words that nothing else may be called. functions: a regular expression of more such words.
     """
 
@@ -120,6 +121,8 @@ class Dialect:
     entry: str = ""
     image: str = ""
     barrier: str = ""
+    part: str = ""
+    parts: str = ""
     reserved: frozenset[str] = frozenset()
     functions: str = ""
 

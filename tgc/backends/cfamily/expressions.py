@@ -12,6 +12,7 @@ from tgc.ir import expr as ex
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX, DType
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, cast, children
+from tgc.ir.kernel import For
 from tgc.ir.rewrite import walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
 
@@ -47,6 +48,7 @@ class Writer:
 
     slots: register buffers that are variables. taken: identifiers in use. names: of buffers and loop variables. depths: the scope in
     which a loop variable lives. starts: of image parameters, the variable that holds the texel at which each begins.
+    shared: the loop of which only one part is run.
     """
 
     dialect: Dialect
@@ -60,6 +62,7 @@ class Writer:
     depth_memo: dict[Expr, tuple[int, int]] = field(default_factory=dict)
     starts: dict[str, str] = field(default_factory=dict)
     fresh: int = 0
+    shared: For | None = None
 
 
 def expression(writer: Writer, expr: Expr) -> Text:

@@ -12,7 +12,7 @@ from tgc.backends.cfamily.texels import narrowing
 from tgc.backends.cfamily.uses import body_of, constant_slot, count_uses, local_names, register_slots, written
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer, Expr, Load, Ramp, Var
-from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Parameter, Statement, Store
+from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Parameter, Statement, Store, shared_loop
 from tgc.ir.rewrite import expressions, statements, walk
 
 INDENT = "  "
@@ -34,7 +34,7 @@ def print_kernel(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...] = ()) 
     writer = _writer(kernel, dialect, outer)
     body = kernel.body
     lines = _braced(writer, body, _entry(writer, kernel.parameters, outer))
-    head = dialect.kernel.format(name=kernel.name, parameters=_parameters(writer, kernel.parameters))
+    head = dialect.kernel.format(name=kernel.name, parameters=_parameters(writer, kernel.parameters, writer.shared is not None))
     text = "\n".join([*_comment(kernel), f"{head} {{", *(INDENT + line for line in lines), "}", ""])
     return Printed(text, tuple(writer.used))
 
@@ -74,7 +74,7 @@ def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
         while len(places) > 1 and any(f"{names[buffer]}_{first}" in taken for first, _ in places):
             names[buffer] += "_"
         taken.update(f"{names[buffer]}_{first}" for first, _ in places)
-    return Writer(dialect, slots, taken, names)
+    return Writer(dialect, slots, taken, names, shared=shared_loop(kernel.body) if dialect.part else None)
 
 
 def identifier(name: str, taken: AbstractSet[str], functions: str) -> str:
@@ -96,7 +96,7 @@ def _comment(kernel: Kernel) -> list[str]:
     )
 
 
-def _parameters(writer: Writer, parameters: tuple[Parameter, ...]) -> str:
+def _parameters(writer: Writer, parameters: tuple[Parameter, ...], in_parts: bool) -> str:
     dialect = writer.dialect
     if not parameters:
         return "void"
@@ -109,9 +109,11 @@ def _parameters(writer: Writer, parameters: tuple[Parameter, ...]) -> str:
             type=dialect.elements[buffer.dtype.name], name=writer.names[buffer.name],
             position=position,
         )  # fmt: skip
-        comma = "," if position < len(parameters) - 1 else ""
+        comma = "," if in_parts or position < len(parameters) - 1 else ""
         doc = re.sub(r"[^ -~]|\*/|/\*", "?", parameter.doc)
         lines.append(f"{text}{comma}" + (f" /* {doc} */" if doc else ""))
+    if in_parts:
+        lines.append(dialect.parts)
     return "\n    " + "\n    ".join(lines)
 
 
@@ -157,7 +159,8 @@ def _for(writer: Writer, loop: For) -> None:
     dialect = writer.dialect
     writer.depths[loop.var.name] = len(writer.scopes)
     writer.depth_memo.clear()
-    _nested(writer, dialect.loop.format(var=name, extent=loop.extent), loop.body)
+    head = dialect.part if loop is writer.shared else dialect.loop
+    _nested(writer, head.format(var=name, extent=loop.extent), loop.body)
     writer.depth_memo.clear()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from tgc.backends.llvm.machine import Machine
 from tgc.errors import InvalidIrError
 from tgc.ir.expr import Buffer, Var
+from tgc.ir.kernel import For
 
 Put = Callable[[str], str]
 """Writes the right side of a definition and answers the name of its left side."""
@@ -60,6 +61,7 @@ class Function:
     """One LLVM function being written.
 
     places: buffers in scope. extents: of the loops around the point of writing. known: values that dominate that point.
+    shared: the loop of which only one part is run.
     readers: for each buffer, the keys of `known` that were read from it, to be forgotten when it is stored to.
     """
 
@@ -72,6 +74,7 @@ class Function:
     allocas: list[str] = field(default_factory=list)
     names: int = 0
     loops: int = 0
+    shared: For | None = None
 
     @property
     def innermost(self) -> int:

@@ -1,4 +1,7 @@
-"""A kernel as the text of one internal LLVM function: `void @name(ptr, ptr, ...)`, one pointer a parameter."""
+"""A kernel as the text of one internal LLVM function: `void @name(ptr, ptr, ...)`, one pointer a parameter.
+
+One whose work threads share has two more: `part`, which of `parts` parts is to be done, both of the index type.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from tgc.backends.llvm.values import index_bytes, memory_type
 from tgc.errors import UnsupportedError
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Buffer, Expr
-from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Statement, Store
+from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Kernel, Statement, Store, shared_loop
 from tgc.ir.rewrite import statements
 
 KERNEL_ATTRIBUTES = "#0"
@@ -27,6 +30,9 @@ def print_kernel(kernel: Kernel, alignments: tuple[int, ...], machine: Machine) 
         access = {"read": " readonly", "write": " writeonly"}.get(parameter.access, "")
         size = buffer.size * _bytes(buffer, machine)
         heads.append(f"ptr noalias nofree captures(none){access} align {alignment} dereferenceable({size}) %p{number}")
+    fn.shared = shared_loop(kernel.body)
+    if fn.shared is not None:
+        heads += [f"{machine.index} %part", f"{machine.index} %parts"]
     statement(fn, kernel.body)
     body = [*fn.allocas, *fn.scopes[0].lines]
     head = f"define internal void @{kernel.name}({', '.join(heads)}) {KERNEL_ATTRIBUTES} {{"
@@ -69,6 +75,9 @@ def _for(fn: Function, loop: For) -> None:
     if loop.extent == 0:
         return
     fn.extents[loop.var] = loop.extent
+    if loop is fn.shared:
+        _shared(fn, loop)
+        return
     if loop.extent == 1:
         _once(fn, loop)
         return
@@ -76,7 +85,27 @@ def _for(fn: Function, loop: For) -> None:
     label, variable, following = f"loop{fn.loops}", f"%i{fn.loops}", f"%next{fn.loops}"
     fn.remember(loop.var, Known(variable, fn.open(label, _writes(loop.body))))
     statement(fn, loop.body)
-    _close_loop(fn, fn.close(), loop.extent, label, variable, following)
+    _close_loop(fn, fn.close(), ("0", str(loop.extent)), label, variable, following)
+
+
+def _shared(fn: Function, loop: For) -> None:
+    """The loop's iterations that are `part`'s: extent * part / parts and so on, which may be none."""
+    fn.loops += 1
+    number, index = fn.loops, fn.machine.index
+    label, variable, following = f"loop{number}", f"%i{number}", f"%next{number}"
+    fn.scopes[-1].lines += [
+        f"  %first{number}.of = mul {index} %part, {loop.extent}",
+        f"  %first{number} = udiv {index} %first{number}.of, %parts",
+        f"  %last{number}.of = add {index} %first{number}.of, {loop.extent}",
+        f"  %last{number} = udiv {index} %last{number}.of, %parts",
+        f"  %any{number} = icmp ult {index} %first{number}, %last{number}",
+        f"  br i1 %any{number}, label %some{number}, label %done{number}",
+        f"some{number}:",
+    ]
+    fn.scopes[-1].label = f"some{number}"
+    fn.remember(loop.var, Known(variable, fn.open(label, _writes(loop.body))))
+    statement(fn, loop.body)
+    _close_loop(fn, fn.close(), (f"%first{number}", f"%last{number}"), label, variable, following)
 
 
 def _writes(body: Statement) -> Buffers:
@@ -92,16 +121,16 @@ def _once(fn: Function, loop: For) -> None:
     fn.scopes[-1].label = inner.label
 
 
-def _close_loop(fn: Function, inner: Scope, extent: int, label: str, variable: str, following: str) -> None:
+def _close_loop(fn: Function, inner: Scope, bounds: tuple[str, str], label: str, variable: str, following: str) -> None:
     outer, index = fn.scopes[-1], fn.machine.index
     done = f"done{label.removeprefix('loop')}"
     outer.lines += [
         f"  br label %{label}",
         f"{label}:",
-        f"  {variable} = phi {index} [ 0, %{outer.label} ], [ {following}, %{inner.label} ]",
+        f"  {variable} = phi {index} [ {bounds[0]}, %{outer.label} ], [ {following}, %{inner.label} ]",
         *inner.lines,
         f"  {following} = add nuw nsw {index} {variable}, 1",
-        f"  %more{done} = icmp ne {index} {following}, {extent}",
+        f"  %more{done} = icmp ne {index} {following}, {bounds[1]}",
         f"  br i1 %more{done}, label %{label}, label %{done}, !llvm.loop {LOOP_METADATA}",
         f"{done}:",
     ]

@@ -15,6 +15,7 @@ from tgc.backends.files import embeds
 from tgc.backends.llvm.golden import print_golden
 from tgc.backends.llvm.kernels import print_kernel
 from tgc.backends.llvm.machine import Machine
+from tgc.backends.llvm.tasks import entry_without_threads, print_tasks, task_name
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import DTYPES, DType
@@ -37,6 +38,8 @@ def print_module(program: Program, machine: Machine, options: EmitOptions) -> st
         f'target datalayout = "{machine.data_layout}"',
         f'target triple = "{machine.triple}"\n',
         *kernels,
+        *print_tasks(program, machine),
+        *(entry_without_threads(program, entry) for entry in program.entry_points if program.shared),
         *(_run_function(program, entry, machine) for entry in program.entry_points),
         *_descriptor(program, options),
         *(print_golden(program.name, options.golden) if options.golden else []),
@@ -74,7 +77,10 @@ def _argument_alignment(program: Program, argument: Argument) -> int:
 
 
 def _run_function(program: Program, entry: EntryPoint, machine: Machine) -> str:
-    """`NAME_ENTRY_kernels`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK."""
+    """`NAME_ENTRY_kernels`: TGC_BAD_ARGUMENT where a pointer is null or misaligned, else every call in order and TGC_OK.
+
+    Where threads share work it is `NAME_ENTRY_parts`, which takes a `tgc_parallel`, or null, and is exported.
+    """
     body: list[str] = []
     checks: list[str] = []
     pointers: dict[str, str] = {}
@@ -90,11 +96,17 @@ def _run_function(program: Program, entry: EntryPoint, machine: Machine) -> str:
             if _bytes(tensor):
                 checks.append(_check(name, f"{group}{number}", tensor.dtype.bytes, machine, body))
     tables = [f"%{group}.null" for group, used in (("inputs", entry.inputs), ("outputs", entry.outputs)) if used]
-    head = f"define internal i32 @{program.name}_{entry.name}_kernels(ptr %weights, ptr %arena, ptr %inputs, ptr %outputs) #1 {{"
+    arguments = "ptr %weights, ptr %arena, ptr %inputs, ptr %outputs"
+    head = f"define internal i32 @{program.name}_{entry.name}_kernels({arguments}) #1 {{"
+    held = []
+    if program.shared:
+        head = f"define i32 @{program.name}_{entry.name}_parts({arguments}, ptr %parallel) #1 {{"
+        most = max(len(kernel.parameters) for kernel in program.kernels if kernel.name in program.shared)
+        held = [f"  %held = alloca [{most} x ptr]"]
     guards = [f"  {name} = icmp eq ptr {name.removesuffix('.null')}, null" for name in tables]
     checks_text = [*guards, *_refuse(tables, "tables"), *body, *_refuse(checks, "pointers")]
     tail = [f"  ret i32 {_OK}", "bad:", f"  ret i32 {_BAD_ARGUMENT}", "}", ""]
-    return "\n".join([head, "entry:", *checks_text, *_Calls(program, entry, machine, pointers).text(), *tail])
+    return "\n".join([head, "entry:", *held, *checks_text, *_Calls(program, entry, machine, pointers).text(), *tail])
 
 
 def _check(pointer: str, name: str, alignment: int, machine: Machine, body: list[str]) -> str:
@@ -125,6 +137,7 @@ class _Calls:
 
     def __init__(self, program: Program, entry: EntryPoint, machine: Machine, pointers: dict[str, str]) -> None:
         self.storages = {storage.name: storage for storage in program.storages}
+        self.shared = program.shared
         self.steps = entry.steps
         self.index = machine.index
         self.pointers = pointers
@@ -176,7 +189,13 @@ class _Calls:
                     base = f"{name}.{level}"
             self.lines.append(f"  {name} = getelementptr i8, ptr {base}, {self.index} {offset}")
             operands.append(f"ptr {name}")
-        self.lines.append(f"  call void @{call.kernel}({', '.join(operands)})")
+        if call.kernel not in self.shared:
+            self.lines.append(f"  call void @{call.kernel}({', '.join(operands)})")
+            return
+        for position, operand in enumerate(operands):
+            self.lines.append(f"  %call{number}.at{position} = getelementptr ptr, ptr %held, {self.index} {position}")
+            self.lines.append(f"  store {operand}, ptr %call{number}.at{position}")
+        self.lines.append(f"  call void @tgc.share(ptr %parallel, ptr @{task_name(call.kernel)}, ptr %held)")
 
 
 def _base(storage: Storage, start: int, pointers: dict[str, str]) -> tuple[str, int]:
