@@ -92,7 +92,7 @@ def compile_graph(
             check_graph(step.name, before, graph)
         if observe:
             observe(step.name, graph)
-    parts = [(name, layout(partition(part))) for name, part in split(graph, interface)]
+    parts = [(name, layout(partition(part), texels=target.images)) for name, part in split(graph, interface)]
     program = assemble(parts, graph, interface, polisher_for(target), scheduler_for(target))
     if check:
         verify_program(program)

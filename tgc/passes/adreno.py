@@ -32,10 +32,11 @@ AROUND = 60.0  # instructions of a work-item outside of its reduction, and for e
 STORED = 12.0
 REGISTERS = 46
 ACCUMULATORS = 24
+WINDOW = 1.5  # registers for each texel of a window's block: more than one block is under way
 ITEMS = 1024  # work-items that fill the device's two processors
 MOST_ROWS, MOST_VECTORS = 16, 6
 GROUP = 64
-MOST_UNROLLED = 200  # texels of multiply-adds written out in one block
+MOST_UNROLLED = 100  # texels of multiply-adds written out in one block
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,10 @@ def texels(problem: Problem, rows: int, vectors: int) -> float:
 
 
 def registers(problem: Problem, rows: int, vectors: int) -> float:
-    """Registers of four floats that a tile needs."""
-    return rows * vectors + min(texels(problem, rows, vectors), rows + TEXEL * vectors)
+    """Registers of four floats that a tile needs. A window's texels are all there at once: the compiler loads them first."""
+    read = texels(problem, rows, vectors)
+    window = any(operand.shift for operand in problem.operands)
+    return rows * vectors + (WINDOW * read if window else min(read, rows + TEXEL * vectors))
 
 
 def best_tile(problem: Problem) -> tuple[Tile, float]:

@@ -138,7 +138,8 @@ class _Planner:
         strides = strides_in(self.body)
         steps = [strides.of(access, last.var) for access in accesses(store)]
         lanes = self.lanes(store, last.extent)
-        if steps[0] != 1 or lanes < 2 or carried_buffers(last) or (any(step not in (0, 1) for step in steps) and work(store) < 8):
+        scattered = any(step not in (0, 1) for step in steps) and work(store) < 8 and not self.target.images
+        if steps[0] != 1 or lanes < 2 or carried_buffers(last) or scattered:
             return
         self.do(Split(last.var.name, lanes))
         self.do(Vectorize(f"{last.var.name}_i"))

@@ -32,13 +32,17 @@ class _State:
     wishes: dict[str, dict[Order, int]]
     settled: set[str]
     copies: list[tuple[Region, Node]] = field(default_factory=list)  # and what each reads
+    texels: bool = False
 
 
-def layout(partition: Partition) -> Partition:
-    """`partition` with the order of every arena block chosen, and the copies that the choice needs."""
+def layout(partition: Partition, *, texels: bool = False) -> Partition:
+    """`partition` with the order of every arena block chosen, and the copies that the choice needs.
+
+    texels: what a contraction reads should also lie along the axis that it sums, which vectors of texels are read along.
+    """
     blocks = dict(partition.blocks)
     fixed = {name for name, made in blocks.items() if made.role != "arena"}
-    state = _State(replace(partition, blocks=blocks), dict(partition.places), blocks, defaultdict(dict), fixed)
+    state = _State(replace(partition, blocks=blocks), dict(partition.places), blocks, defaultdict(dict), fixed, texels=texels)
     steps: list[Step] = []
     for step in partition.steps:
         steps.extend([step] if isinstance(step, Fill) else _settle_region(state, step))
@@ -78,6 +82,8 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
     state.partition = replace(state.partition, places=state.places)
     heavy = region.contraction
     at = iteration_index(region)
+    if heavy is not None and state.texels:
+        _wish_summed_last(state, region, heavy)
     for node, _ in reads(region, state.partition, at):
         if node in state.places and state.places[node] is not region.place:
             _settle(state, state.places[node].block)
@@ -92,6 +98,26 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
     if heavy is not None and wish is not None:
         _copy_operands(state, region, heavy, at, state.blocks[name].order if name in state.settled else wish)
     return [region]
+
+
+def _wish_summed_last(state: _State, region: Region, heavy: Reduce) -> None:
+    """Votes for what `heavy` reads and nothing has settled to lie along the longest axis that is summed and nothing else."""
+    assert isinstance(heavy.source, Map)
+    for source in heavy.source.sources:
+        node, index = through_views(source, reduction_index(region, heavy), state.places)
+        if node not in state.places or state.places[node].block in state.settled:
+            continue
+        summed = [axis for axis, size in enumerate(node.shape) if size % 4 == 0 and _is_summed(index[axis])]
+        if summed:
+            last = max(summed, key=lambda axis: node.shape[axis])
+            votes = state.wishes[state.places[node].block]
+            wish = (*(axis for axis in range(len(node.shape)) if axis != last), last)
+            votes[wish] = votes.get(wish, 0) + 2 * prod(node.shape)
+
+
+def _is_summed(index: Index) -> bool:
+    """Whether `index` is a variable of the sum."""
+    return len(index.terms) == 1 and index.offset == 0 and {var.name[0] for var in ix.variables(index)} == {"k"}
 
 
 def _settle(state: _State, name: str) -> None:
