@@ -35,7 +35,7 @@ def compile(
     target: str | Target = "cpu",
     output: str | Path | None = None,
     *,
-    dims: Mapping[str, int] | None = None,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     name: str | None = None,
@@ -53,15 +53,14 @@ def compile(
 ) -> Artifact:
     """Compiles `model` (a file, or an ONNX model in memory, or several) for `target`; writes the folder `output` if one is given.
 
-    dims pins symbolic dimensions, shapes whole inputs, constants the values of inputs, by name. name: a C identifier that
-    prefixes the exported symbols, by default the file's. weights: "file" beside the program, or "embed". precision: one of
-    tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD, by default what suits the
-    target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which compares with results that
-    the interpreter gives now. states: outputs, or parts of
-    them such as "out[:,6097:]", that an input, by name, has the values of in the next run; shifts: the same where the input is a
-    window of an output's last values. entries: the outputs and states that each entry point computes. check_passes: compare every
-    pass with the interpreter. watch: called with the name of each step as it begins. observe: called with the name and result of
-    each pass. Raises TgcError; then nothing was written.
+    dims pins symbolic dimensions, or keeps them open within (least, most); shapes pins whole inputs, constants the values of inputs,
+    by name. name: a C identifier that prefixes the exported symbols, by default the file's. weights: "file" beside the program, or
+    "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD, by
+    default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which
+    compares with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by
+    name, has the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the
+    outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. watch: called with the
+    name of each step as it begins. observe: called with the name and result of each pass. Raises TgcError; then nothing was written.
     """
     from tgc.backends.golden import record
     from tgc.passes import compile_graph
@@ -71,6 +70,8 @@ def compile(
     chosen = targets.choosing(resolve(target), precision, winograd, threads)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
+        if graph.open is not None and (states or shifts or entries):
+            raise OptionError("open dimensions do not go together with states and entry points yet", "--dim", "pin them: --dim NAME=SIZE")
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
     with clock.step("passes"):
         program = compile_graph(graph, chosen, interface=interface, check=check_passes, observe=clock.lap(observe))
@@ -107,7 +108,7 @@ def _pins_of(model: Source, models: Sequence[Source], pins: tuple[Mapping[str, A
 
 def import_graph(
     model: str | Path | ModelProto,
-    dims: Mapping[str, int],
+    dims: Mapping[str, int | tuple[int, int]],
     shapes: Mapping[str, Sequence[int]],
     name: str | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,

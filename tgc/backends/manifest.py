@@ -39,6 +39,7 @@ def manifest(program: Program, target: Target, options: EmitOptions, files: Mapp
         "outputs": [_tensor(tensor, view.identifier) for tensor, view in zip(program.outputs, outputs, strict=True)],
         "states": [_tensor(tensor, view.identifier) for tensor, view in zip(program.states, state_views(program), strict=True)],
         "entries": [_entry(program, entry) for entry in program.entry_points],
+        "open": None if program.open is None else asdict(program.open),
         "arena_bytes": program.arena_bytes,
         "state_bytes": program.state_bytes,
         "alignment": program.alignment,

@@ -71,7 +71,6 @@ def _compiled(folder: Path, inputs: dict[str, Array], threads: int) -> Engine:
     load(folder, threads=threads)
     start = time.perf_counter()
     model = load(folder, threads=threads)
-    arrays = [np.require(inputs[tensor.name], requirements=["C", "A"]) for tensor in model.inputs]
-    outputs = [np.empty(tensor.shape, tensor.dtype.numpy) for tensor in model.outputs]
+    arrays, outputs = model.prepared(inputs)
     model.execute(arrays, outputs)
     return Engine("tgc", tgc.__version__, time.perf_counter() - start, lambda: model.execute(arrays, outputs))

@@ -50,6 +50,11 @@ def _size(text: str) -> int:
     return size
 
 
+def _size_or_range(text: str) -> int | tuple[int, int]:
+    low, dots, high = text.partition("..")
+    return (_size(low), _size(high)) if dots else _size(text)
+
+
 def _numbers(text: str) -> float | int | list[float | int]:
     """One number, or several with commas between."""
     values = [float(part) if "." in part or "e" in part.lower() else int(part) for part in text.split(",")]
@@ -82,7 +87,7 @@ def compiling(command: Command) -> Command:
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
-        pairs("--dim", "dims", "NAME=SIZE", _size, "Pin a symbolic dimension."),
+        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: NAME=LOW..HIGH."),
         pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
         pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
         click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),
@@ -108,8 +113,9 @@ def keeping(command: Command) -> Command:
 
 
 def feeding(command: Command) -> Command:
-    """--seed, --range."""
+    """--size, --seed, --range."""
     return _with(
+        pairs("--size", "sizes", "NAME=SIZE", _size, "Run with this size of an open dimension; by default the largest."),
         click.option("--seed", default=0, show_default=True, help="Seed of random inputs."),
         pairs("--range", "ranges", "INPUT=LOW:HIGH", _range, "Draw this input uniformly from a range."),
     )(command)

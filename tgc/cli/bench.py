@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @input_option
 @feeding
 @json_option
-def bench(model: Path, against: str, seconds: float, files: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> None:
+def bench(model: Path, against: str, seconds: float, files: Any, sizes: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> None:
     """Measure MODEL's latency, on --threads threads, in turns with ONNX Runtime, and its start-up, memory and size.
 
     \b
@@ -33,9 +33,11 @@ def bench(model: Path, against: str, seconds: float, files: Any, seed: int, rang
     """
     from tgc.bench import bench as measure
     from tgc.inputs import read
+    from tgc.run.open_shapes import inputs_at
 
     artifact = build(model, **flags)
-    inputs = read(artifact.graph.inputs, mapping(files, "--input"), seed, mapping(ranges, "--range"))
+    tensors = inputs_at(artifact.graph.open, artifact.graph.inputs, mapping(sizes, "--size"))
+    inputs = read(tensors, mapping(files, "--input"), seed, mapping(ranges, "--range"))
     with progress(f"measuring {artifact.name}"):
         report = measure(artifact, model, inputs, seconds=seconds, against=against != "none")
     if as_json:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the outputs, one .npy file each.")
 @click.option("--selftest", is_flag=True, help="Run the self-test instead; a folder has one if it was compiled with --selftest.")
 @json_option
-def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, selftest: bool, as_json: bool, **flags: Any) -> int:
+def run(
+    model: Path, files: Any, sizes: Any, seed: int, ranges: Any, output: Path | None, selftest: bool, as_json: bool, **flags: Any
+) -> int:
     """Run MODEL, an ONNX file or a compiled folder, once on this machine.
 
     \b
@@ -40,12 +42,14 @@ def run(model: Path, files: Any, seed: int, ranges: Any, output: Path | None, se
     """
     from tgc.inputs import read
     from tgc.run import load
+    from tgc.run.open_shapes import inputs_at
 
     with tempfile.TemporaryDirectory(prefix="tgc-run-") as scratch:
         loaded = load(model if model.is_dir() else build(model, selftest=selftest, **flags).write(Path(scratch) / "artifact"))
         if selftest:
             return _report(loaded.selftest(), as_json)
-        inputs = read(loaded.inputs, mapping(files, "--input"), seed, mapping(ranges, "--range"))
+        tensors = inputs_at(loaded.open, loaded.inputs, mapping(sizes, "--size"))
+        inputs = read(tensors, mapping(files, "--input"), seed, mapping(ranges, "--range"))
         start = time.perf_counter()
         results = loaded.run(inputs)
         seconds = time.perf_counter() - start

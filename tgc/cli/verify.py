@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--per-kernel", is_flag=True, help="Also compare each kernel alone with the interpreter.")
 @feeding
 @json_option
-def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kernel: bool, seed: int, ranges: Any,
+def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kernel: bool, sizes: Any, seed: int, ranges: Any,
            as_json: bool, **flags: Any) -> int:  # fmt: skip
     """Compile MODEL, run it, and compare each output; exit status 1 where one is too far off.
 
@@ -34,17 +34,19 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
     Example:
       tgc verify model.onnx --target opencl --rtol 1e-3
     """
+    from tgc.run.open_shapes import raw_inputs
     from tgc.verify import Tolerance, cases, verify_kernels
     from tgc.verify import verify as check
 
     artifact = build(model, **flags)
     tolerance = Tolerance(1e-2 if rtol is None and artifact.target.precision == "mixed" else rtol, atol)
-    found = cases(model, artifact.graph, against, seed, mapping(ranges, "--range"))
+    found = cases(model, artifact.graph, against, seed, mapping(ranges, "--range"), mapping(sizes, "--size"))
     reports = check(artifact, found, tolerance)
     kernels: list[KernelReport] = []
     if per_kernel:
         with progress("interpreting") as watch:
-            kernels = verify_kernels(artifact, found[0].inputs, tolerance, watch=watch)
+            raw = raw_inputs(artifact.graph.open, artifact.graph.inputs, found[0].inputs)
+            kernels = verify_kernels(artifact, raw, tolerance, watch=watch)
     passed = all(report.passed for report in reports) and all(kernel.passed for kernel in kernels)
     if as_json:
         listed = {"kernels": [{**asdict(kernel), "passed": kernel.passed} for kernel in kernels]} if per_kernel else {}

@@ -12,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.errors import ModelError, UnsupportedError
+from tgc.frontend_onnx import live
 from tgc.frontend_onnx.folding import fold, in_loop, inputs_of
 from tgc.frontend_onnx.quantisation import Stored
+from tgc.frontend_onnx.shape_values import numbers_of
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit
 from tgc.ir.graph import Constant, Node, Shape
 from tgc.ir.graph_builder import GraphBuilder
+from tgc.ir.lengths import Length, Symbol
 from tgc.ir.ops import Op
 
 Array = npt.NDArray[np.generic]
@@ -46,7 +49,7 @@ class LoweringBuilder:
 
     graph: the builder underneath, for what has no method here. values: the node of each input, for messages.
     stored: tensors of numbers that quantised ones stand for, so that products of two can be taken in integers.
-    block: how many channels ONNX Runtime put into a block; 0 where nothing says so.
+    block: how many channels ONNX Runtime put into a block; 0 where nothing says so. symbols: the scalar i64 nodes of open extents.
     """
 
     graph: GraphBuilder = field(default_factory=GraphBuilder)
@@ -54,6 +57,7 @@ class LoweringBuilder:
     values: tuple[Node | None, ...] = ()
     stored: dict[Node, Stored] = field(default_factory=dict)
     block: int = 0
+    symbols: dict[Symbol, Node] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:
@@ -105,6 +109,11 @@ class LoweringBuilder:
         """`known` for a scalar or 1-D integer tensor, as a tuple."""
         return tuple(int(v) for v in self.known(node, what, hint).reshape(-1))
 
+    def extents(self, node: Node, what: str) -> tuple[int, ...]:
+        """`known_ints` where numbers may also be open: arithmetic on extents that are only known at run time."""
+        found = numbers_of(node, {scalar: symbol for symbol, scalar in self.symbols.items()}) if self.symbols else None
+        return self.known_ints(node, what) if found is None else tuple(found.reshape(-1).tolist())
+
     # Leaves.
 
     def constant(self, data: npt.ArrayLike) -> Node:
@@ -114,6 +123,10 @@ class LoweringBuilder:
     def scalar(self, value: float | bool, dtype: DType) -> Node:
         """A constant of shape ()."""
         return self.graph.constant(np.array(value, dtype=dtype.numpy))
+
+    def extent(self, size: int) -> Node:
+        """An extent, open or not, as a scalar i64."""
+        return live.length_node(self, size)
 
     def full(self, shape: Shape, value: float | bool, dtype: DType) -> Node:
         """`value` everywhere, without memory."""
@@ -201,7 +214,7 @@ class LoweringBuilder:
         return self.expand(self.reshape(x, (1,) * missing + x.shape), shape)
 
     def reshape(self, x: Node, shape: Shape) -> Node:
-        return self.graph.reshape(x, shape)
+        return live.reshaped(self, x, shape) if live.is_open((*x.shape, *shape)) else self.graph.reshape(x, shape)
 
     def permute(self, x: Node, order: Sequence[int]) -> Node:
         """Output axis d is axis order[d] of `x`."""
@@ -234,6 +247,9 @@ class LoweringBuilder:
 
     def slice(self, x: Node, starts: Sequence[int], steps: Sequence[int], shape: Sequence[int]) -> Node:
         """`out[i] = x[starts + i * steps]` for i in `shape`, one entry an axis, every index in range."""
+        for size, start, step, extent in zip(x.shape, starts, steps, shape, strict=True):
+            if isinstance(size, Length) and not (extent == size and step == 1 and start == 0) and live.is_open((start, extent)):
+                raise self.unsupported(f"a part of an axis of {size} elements")
         return self.graph.slice(x, tuple(starts), tuple(steps), tuple(shape))
 
     def narrow(self, x: Node, axis: int, start: int, length: int, step: int = 1) -> Node:
@@ -248,6 +264,10 @@ class LoweringBuilder:
 
     def pad(self, x: Node, low: Sequence[int], high: Sequence[int], value: float | bool = 0) -> Node:
         """`low` and `high` elements of `value` at the ends of each axis; a negative number crops."""
+        if live.is_open((*low, *high)):
+            raise self.unsupported(f"padding of {list(low)} and {list(high)}")
+        if live.is_open(x.shape):
+            return self._pad_open(x, low, high, literal(value, x.dtype))
         starts = [max(0, -a) for a in low]
         extents = [s - c - max(0, -b) for s, c, b in zip(x.shape, starts, high, strict=True)]
         if min(extents, default=0) < 0:
@@ -255,13 +275,25 @@ class LoweringBuilder:
         cropped = self.slice(x, starts, [1] * len(starts), extents)
         return self.graph.pad(cropped, tuple(max(0, a) for a in low), tuple(max(0, b) for b in high), literal(value, x.dtype))
 
+    def _pad_open(self, x: Node, low: Sequence[int], high: Sequence[int], value: Lit) -> Node:
+        """Beyond the live part there is padding too, so that it need not move."""
+        for axis, (before, after) in enumerate(zip(low, high, strict=True)):
+            start, size = max(0, -before), x.shape[axis]
+            if start or after < 0:
+                x = live.cut(self, x, axis, start, size - start - max(0, -after), 1)
+        x = live.masked(self, x, [d for d in range(len(x.shape)) if low[d] > 0 or high[d] > 0], value)
+        return self.graph.pad(x, tuple(max(0, a) for a in low), tuple(max(0, b) for b in high), value)
+
     def window(self, x: Node, axis: int, size: int, stride: int = 1, dilation: int = 1) -> Node:
         """Sliding windows along `axis`; the position in the window is a new last axis of extent `size`."""
         return self.graph.window(x, self.axis(axis, len(x.shape)), size, stride, dilation)
 
     def concat(self, xs: Sequence[Node], axis: int) -> Node:
         """`xs` one after the other along `axis`."""
-        return self.graph.concat(tuple(xs), self.axis(axis, len(xs[0].shape)))
+        along = self.axis(axis, len(xs[0].shape))
+        if any(live.is_open(x.shape) for x in xs):
+            return live.concatenated(self, xs, along)
+        return self.graph.concat(tuple(xs), along)
 
     def stack(self, xs: Sequence[Node], axis: int) -> Node:
         """`xs`, all of one shape, along a new axis."""
@@ -276,16 +308,19 @@ class LoweringBuilder:
     def reduce(self, op: Op, x: Node, axes: Sequence[int], keepdims: bool = True) -> Node:
         """ADD, MUL or MAX over `axes`, which stay with extent 1 or vanish."""
         gone = self.axes(axes, len(x.shape))
-        out = self.graph.reduce(op, x, gone)
+        out = self.graph.reduce(op, live.masked(self, x, gone, ex.identity(op, x.dtype)), gone)
         return out if keepdims else self.squeeze(out, gone)
 
     def contract(self, x: Node, y: Node, count: int, dtype: DType | None = None) -> Node:
         """The sum of x * y, broadcast together, over the last `count` axes, which vanish: the one form of every convolution
         and matrix product. Both have the same rank. Multiplied and summed in `dtype`, by default the type of both."""
         kind = x.dtype if dtype is None else dtype
+        last = range(len(x.shape) - count, len(x.shape))
+        x, y = (live.masked(self, operand, last, literal(0, operand.dtype)) for operand in (x, y))
         product = self.elementwise(lambda p, q: scalar.mul(ex.cast(p, kind), ex.cast(q, kind)), x, y)
         rank = len(product.shape)
-        return self.reduce(ops.ADD, product, tuple(range(rank - count, rank)), keepdims=False)
+        axes = tuple(range(rank - count, rank))
+        return self.squeeze(self.graph.reduce(ops.ADD, product, axes), axes)
 
     def matmul(self, x: Node, y: Node, dtype: DType | None = None) -> Node:
         """numpy.matmul: [.., M, K] x [.., K, N] -> [.., M, N], with batch axes broadcast and vectors as matrices of one row or column.

@@ -18,9 +18,11 @@ from tgc.errors import ModelError, TgcError
 from tgc.frontend_onnx.attributes import Value
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold, inputs_of
+from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir import scalar
 from tgc.ir.dtypes import BOOL
 from tgc.ir.graph import Node, Scan
+from tgc.ir.lengths import Length
 from tgc.ir.scan import scan_results
 
 CONTROL = ("If", "Loop", "Scan")
@@ -230,6 +232,8 @@ def _scanned(
     """The last states and the stacked slabs of a Scan along axis 0; tensors in another direction than the loop's are turned round."""
     b, graph = control.b, control.graph("body")
     length = wholes[0].shape[0]
+    if isinstance(length, Length):
+        raise refusal(b, length)
     if any(whole.shape[0] != length for whole in wholes):
         raise b.invalid(f"scanned tensors of lengths {[whole.shape[0] for whole in wholes]}")
     reverse = all(directions[0]) and all(directions[1])

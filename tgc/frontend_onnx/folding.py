@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tgc.ir.graph import Bound, Constant, Input, Node, ScanResult, postorder, sources
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
+from tgc.ir.lengths import Length
 
 Array = npt.NDArray[np.generic]
 SMALL = 4096
@@ -36,7 +37,12 @@ def fold(node: Node) -> Array | None:
     """The value of `node`; None where it depends on an input."""
     if isinstance(node, Constant):
         return node.data
-    return None if inputs_of(node) or in_loop(node) else evaluate(node)
+    return None if inputs_of(node) or in_loop(node) or is_open(node) else evaluate(node)
+
+
+def is_open(node: Node) -> bool:
+    """Whether the extent of some axis is only known at run time."""
+    return any(isinstance(size, Length) for size in node.shape)
 
 
 @dataclass(slots=True)
@@ -67,7 +73,7 @@ class Folder:
             current = pending.pop()
             if isinstance(current, Constant):
                 continue
-            if isinstance(current, Input | Bound) or id(current) in self.runtime or prod(current.shape) > SMALL:
+            if isinstance(current, Input | Bound) or id(current) in self.runtime or is_open(current) or prod(current.shape) > SMALL:
                 return True
             fresh = [s for s in sources(current) if id(s) not in seen]
             seen.update(id(s) for s in fresh)

@@ -19,9 +19,11 @@ from onnx import GraphProto, NodeProto
 
 from tgc.errors import ModelError, TgcError, UnsupportedError
 from tgc.frontend_onnx.blocking import channels_in_a_block
+from tgc.frontend_onnx.closing import closed, dimensions, extents, open_inputs
 from tgc.frontend_onnx.dimensions import Declared, declared, pin
 from tgc.frontend_onnx.fixing import fix_inputs
 from tgc.frontend_onnx.functions import model_functions
+from tgc.frontend_onnx.live import largest
 from tgc.frontend_onnx.older import modernised
 from tgc.frontend_onnx.reading import read_model, require_model
 from tgc.frontend_onnx.registry import Registry, normal_domain, standard_registry
@@ -36,14 +38,15 @@ from tgc.ir.graph import Graph, Input, Node, Shape
 def import_model(
     source: str | Path | onnx.ModelProto,
     *,
-    dims: Mapping[str, int] | None = None,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
     shapes: Mapping[str, Shape] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     registry: Registry | None = None,
 ) -> Graph:
     """The graph of an ONNX model.
 
-    dims: sizes of named dimensions. shapes: whole shapes of inputs. constants: values of inputs, to be compiled in.
+    dims: sizes of named dimensions, or ranges (least, most) of those that stay open until run time. shapes: whole shapes of inputs.
+    constants: values of inputs, to be compiled in.
     registry: lowerings to use instead of tgc's own.
     Raises ModelError for a file or model that is not valid, UnsupportedError that lists all that tgc does not do, OptionError
     for pins that do not fit, and for dimensions that are still open. Inputs that have an initializer are constants.
@@ -57,7 +60,7 @@ def import_model(
     lowerings = standard_registry() if registry is None else registry
     try:
         model = fix_inputs(modernised(model, where), constants or {})
-        return _import(model, where, folder, stem, lowerings, dims or {}, {n: tuple(s) for n, s in (shapes or {}).items()})
+        return _import(model, where, folder, stem, lowerings, extents(dims or {}), {n: tuple(s) for n, s in (shapes or {}).items()})
     except TgcError as error:
         if where in error.where:
             raise
@@ -89,12 +92,15 @@ def _import(
     importer = Importer(folder, registry, functions, _declarations(graph))
     importer.b.block = channels_in_a_block(graph)
     made = _inputs(importer, inputs, sizes)
-    values: Values = dict(made)
+    kept = dimensions(tuple(dims.values()), tuple(made))
+    values: Values = {**open_inputs(importer.b, kept, made, sizes)}
     enter_initializers(importer, graph, {name for node in nodes for name in reads(node)} | {v.name for v in graph.output}, values)
     lower_nodes(importer, nodes, values, Frame(opsets))
     if importer.problems:
         raise report(importer.problems, where)
-    return Graph(graph.name or stem, tuple(made.values()), tuple((v.name, _present(values, v.name)) for v in graph.output))
+    outputs = tuple((v.name, _present(values, v.name)) for v in graph.output)
+    result = Graph(graph.name or stem, tuple(made.values()), outputs)
+    return closed(importer.b, result, kept, tuple(sizes.values())) if importer.b.symbols else result
 
 
 def _structure(graph: GraphProto, where: str) -> list[NodeProto]:
@@ -133,7 +139,7 @@ def _declarations(graph: GraphProto) -> dict[str, tuple[DType, Declared]]:
 
 def _inputs(importer: Importer, inputs: Sequence[onnx.ValueInfoProto], sizes: Mapping[str, Shape]) -> dict[str, Input]:
     return {
-        value.name: importer.b.graph.input(value.name, require_dtype(value.type.tensor_type.elem_type, ""), sizes[value.name])
+        value.name: importer.b.graph.input(value.name, require_dtype(value.type.tensor_type.elem_type, ""), largest(sizes[value.name]))
         for value in inputs
     }
 

@@ -17,12 +17,14 @@ from tgc.frontend_onnx.control import CONTROL, Control, lower_control
 from tgc.frontend_onnx.dimensions import Declared
 from tgc.frontend_onnx.folding import Folder
 from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, schema_body
+from tgc.frontend_onnx.open_axes import admitted
 from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
 from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
 from tgc.frontend_onnx.tensors import tensor_array
 from tgc.frontend_onnx.unsupported import Problem, operator
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node, Shape
+from tgc.ir.lengths import Length, UndecidedError, symbols
 
 Values = MutableMapping[str, "Node | None"]
 """What each name stands for; None for an optional input that a function's caller leaves out. A name that is missing though the
@@ -136,7 +138,9 @@ def _call_lowering(
     attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items() if name not in IGNORED_ATTRIBUTES}
     arguments = _fitting(b, lowering, inputs, attributes)
     try:
-        made = lowering.function(b, *arguments, **attributes)
+        made = lowering.function(b, *admitted(b, arguments), **attributes)
+    except UndecidedError as error:
+        raise b.unsupported(error.what, "pin the dimension, --dim NAME=SIZE") from error
     except TgcError as error:
         raise error if error.where else type(error)(error.what, b.where, error.hint) from error
     except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
@@ -156,8 +160,12 @@ def _call_lowering(
 
 def require_possible(shape: Shape, where: str) -> None:
     """Raises ModelError for a shape that no machine could hold, before anything downstream counts its elements."""
-    if min(shape, default=0) < 0 or prod(shape) > LARGEST:
+    if any(size < 0 for size in map(int, shape)) or prod(map(int, shape)) > LARGEST:
         raise ModelError(f"a tensor of shape {list(shape)} cannot exist", where)
+    for size in shape:
+        if isinstance(size, Length) and size.low < 0:
+            hint = f"give {' and '.join(s.name for s in symbols(size.polynomial))} a larger lower bound"
+            raise ModelError(f"an axis of {size} elements, which can be negative", where, hint)
 
 
 LARGEST = 1 << 40

@@ -42,11 +42,8 @@ _LATER = """## How later features fit
 
 Nothing here is built yet. It is written down so that what is built leaves room for it.
 
-- **Shapes that depend on data** (NonZero, NonMaxSuppression, Compress): a buffer of the largest size and a length, an i64 tensor of
-  rank 0; whoever reads it masks by the length. The graph's shapes stay numbers.
-- **Symbolic dimensions with a bound** (a batch of 1 to 8): the graph is built for the maximum. Strides and memory stay those of the
-  maximum, so that index expressions do not change; the extent of a loop over such a dimension becomes a Var, which
-  the program hands to the kernel as a number, and reductions and tails see the real extent. `For.extent` is then `int | Var`.
+- **Loops that end at a live length**: a graph with open dimensions is built for the largest, and its loops run to the end of the buffers
+  (docs/decisions/0013). The extent of a loop over such a dimension becomes a Var, which the program hands to the kernel as a number.
 - **Types narrower than a byte**: a row in `dtypes` with `bits` 4 and a pass that packs; until then they take a byte each. Unpacking
   is written with AND, SHR and CAST.
 - **Control flow** (If): a `branch` in the Program between two lists of calls; both sides write the same storages.

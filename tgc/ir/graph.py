@@ -21,6 +21,7 @@ from tgc.ir.dtypes import DType, from_numpy
 from tgc.ir.expr import Expr, Lit
 from tgc.ir.indexed import Gather as Gather
 from tgc.ir.indexed import Scatter as Scatter
+from tgc.ir.open_shapes import OpenShapes
 from tgc.ir.ops import Op
 
 Shape = tuple[int, ...]
@@ -320,12 +321,13 @@ def free_sources(node: Node) -> tuple[Node, ...]:
 class Graph:
     """A model: what the caller passes, in order, and the named results, in order.
 
-    An input that nothing reads is still listed. Symbolic dimensions are already pinned.
+    An input that nothing reads is still listed. open: what of the shapes is only known at run time; extents are the largest then.
     """
 
     name: str
     inputs: tuple[Input, ...]
     outputs: tuple[tuple[str, Node], ...]
+    open: OpenShapes | None = None
 
     def nodes(self) -> list[Node]:
         """Every node once, sources before users; a fixed order for a given graph."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,7 +83,7 @@ class GraphBuilder:
         return self._intern(("reduce", op.name, id(source), kept), Reduce(op, source, kept, self.origin))
 
     def reshape(self, source: Node, shape: Shape) -> Node:
-        if int(np.prod(shape, dtype=object)) != int(np.prod(source.shape, dtype=object)):
+        if math.prod(map(int, shape)) != math.prod(map(int, source.shape)):
             raise ValueError(f"reshape of {source.shape} to {shape}")
         if shape == source.shape:
             return source
@@ -110,8 +111,8 @@ class GraphBuilder:
 
     def slice(self, source: Node, starts: tuple[int, ...], steps: tuple[int, ...], shape: Shape) -> Node:
         for start, step, extent, size in zip(starts, steps, shape, source.shape, strict=True):
-            last = start + step * (extent - 1)
-            if step == 0 or (extent > 0 and not (0 <= start < size and 0 <= last < size)):
+            last, count = start + step * (int(extent) - 1), int(size)
+            if step == 0 or (int(extent) > 0 and not (0 <= start < count and 0 <= last < count)):
                 raise ValueError(f"slice {starts} {steps} {shape} of {source.shape}")
         if shape == source.shape and all(s == 1 for s in steps):
             return source
@@ -128,7 +129,7 @@ class GraphBuilder:
 
     def window(self, source: Node, axis: int, size: int, stride: int = 1, dilation: int = 1) -> Node:
         node = Window(source, axis, size, stride, dilation, self.origin)
-        if not 0 <= axis < len(source.shape) or min(size, stride, dilation) < 1 or node.shape[axis] < 1:
+        if not 0 <= axis < len(source.shape) or min(size, stride, dilation) < 1 or int(node.shape[axis]) < 1:
             raise ValueError(f"window of {size} by {stride}, dilation {dilation}, on axis {axis} of {source.shape}")
         return self._intern(("window", id(source), axis, size, stride, dilation), node)
 
@@ -141,7 +142,7 @@ class GraphBuilder:
         return self._intern(key, Gather(source, coordinates, shape, self.origin))
 
     def concat(self, srcs: tuple[Node, ...], axis: int) -> Node:
-        kept = tuple(s for s in srcs if s.shape[axis] > 0) or srcs[:1]
+        kept = tuple(s for s in srcs if s.shape[axis] != 0) or srcs[:1]
         rest = {(*s.shape[:axis], *s.shape[axis + 1 :], s.dtype.name) for s in kept}
         if len(rest) != 1:
             raise ValueError(f"concat on axis {axis} of {[s.shape for s in srcs]}")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tgc.ir.dtypes import DType
 from tgc.ir.kernel import Kernel, shared_loop
+from tgc.ir.open_shapes import OpenShapes
 
 Role = Literal["input", "output", "weight", "arena"]
 
@@ -108,6 +109,7 @@ class Program:
     states: what is kept from one call to the next, zero at first; their storages lie in the first `state_bytes` bytes of the arena,
     which nothing else uses. entries: the entry points, the main one, whose steps `steps` are, first; empty where that is all there is.
     zeroed_bytes: the arena's first bytes, states included, which are zero at first and are the program's own between runs.
+    open:    what of the shapes is only known at run time.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Program:
         """All entry points, the main one first."""
         whole = EntryPoint("run", self.steps, tuple(range(len(self.inputs))), tuple(range(len(self.outputs))))
         return self.entries or (whole,)
+    open: OpenShapes | None = None
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:

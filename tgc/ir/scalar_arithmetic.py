@@ -15,6 +15,7 @@ import numpy as np
 from tgc.ir import ops
 from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I32, I64, DType, unsigned_of_width
 from tgc.ir.expr import Expr, Lit, apply, bitcast, cast
+from tgc.ir.lengths import Length, UndecidedError
 from tgc.ir.ops import Op
 
 Operand = Expr | int | float | bool
@@ -22,6 +23,8 @@ Operand = Expr | int | float | bool
 
 def lit(value: int | float | bool, like: Expr | DType) -> Lit:
     """`value` as a constant of a type, or of another expression's type: rounded to it, integers wrapped into its range."""
+    if isinstance(value, Length):
+        raise UndecidedError(f"{value} as a number")
     dtype = like if isinstance(like, DType) else like.dtype
     if dtype.kind == "bool":
         return Lit(bool(value), dtype)

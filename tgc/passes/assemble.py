@@ -243,6 +243,7 @@ def _program(
         states=tuple(_tensor(given, inputs[given], names.inputs[given]) for _, given in interface.states),
         entries=tuple(points) if interface.entries else (),
         state_bytes=ends[1],
+        open=graph.open,
     )
 
 

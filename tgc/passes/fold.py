@@ -62,7 +62,7 @@ def _without_elements(builder: GraphBuilder, node: Node) -> Node | None:
 def rebuilt(graph: Graph, made: dict[Node, Node]) -> Graph:
     """`graph` with each node replaced by what `made` has for it."""
     inputs = tuple(node for node in (made[old] for old in graph.inputs) if isinstance(node, Input))
-    return Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs))
+    return Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs), graph.open)
 
 
 def _constant_elements(node: Node, weight: dict[Node, int]) -> int | None:

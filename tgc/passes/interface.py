@@ -41,6 +41,8 @@ def merge(graphs: Sequence[Graph]) -> Graph:
     """One graph of several models: inputs of one name are one input. Raises OptionError where names contradict each other."""
     if len(graphs) == 1:
         return graphs[0]
+    if any(graph.open is not None for graph in graphs):
+        raise OptionError("open dimensions do not go together with several models yet", "--dim", "pin them: --dim NAME=SIZE")
     builder = GraphBuilder()
     inputs: dict[str, Input] = {}
     outputs: dict[str, Node] = {}

@@ -29,7 +29,7 @@ def twins(graph: Graph) -> Graph:
     for node in graph.nodes():
         made[node] = rebuild(builder, node, tuple(made[source] for source in sources(node)))
     inputs = tuple(node for node in (made[node] for node in graph.inputs) if isinstance(node, Input))
-    clean = Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs))
+    clean = Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs), graph.open)
     alike = [(a, b) for a, b in combinations(clean.inputs, 2) if a.dtype == b.dtype and a.shape == b.shape]
     pairs = max((_pairs(builder, clean, a, b) for a, b in alike), key=_reductions, default={})
     return graph if _reductions(pairs) < LEAST else _joined(builder, clean, pairs)
@@ -74,7 +74,7 @@ def _joined(builder: GraphBuilder, graph: Graph, pairs: Mapping[Node, Node]) -> 
             builder.origin = node.origin
             joined[first] = _wider(builder, first, tuple(_both(builder, source, pairs, joined, made) for source in sources(first)))
         made[node] = _part(builder, joined[first], number, node.shape)
-    return Graph(graph.name, graph.inputs, tuple((name, made[node]) for name, node in graph.outputs))
+    return Graph(graph.name, graph.inputs, tuple((name, made[node]) for name, node in graph.outputs), graph.open)
 
 
 def _by_pairs(graph: Graph, pairs: Mapping[Node, Node]) -> list[Node]:

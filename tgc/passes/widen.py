@@ -30,7 +30,7 @@ def widen(graph: Graph) -> Graph:
     for name, node in graph.outputs:
         builder.origin = node.origin
         outputs.append((name, _cast_map(builder, made[node], node.dtype)))
-    return Graph(graph.name, inputs, tuple(outputs))
+    return Graph(graph.name, inputs, tuple(outputs), graph.open)
 
 
 def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node:

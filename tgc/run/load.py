@@ -19,6 +19,7 @@ from tgc.errors import ModelError, OptionError, TgcError
 from tgc.run.golden import read_golden
 from tgc.run.model import Engine, EntryPoint, Locate, Model, described
 from tgc.run.native import Bytes, Parts, executor
+from tgc.run.open_shapes import read_open_shapes
 from tgc.run.threads import MOST_THREADS, Pool
 
 FORMAT = 2
@@ -39,6 +40,7 @@ def load(folder: str | Path, *, weights: str | Path | None = None, threads: int 
     manifest = read_manifest(path)
     try:
         name, target = str(manifest["name"]), manifest["target"]
+        open_shapes = read_open_shapes(manifest.get("open"))
         inputs, outputs = described(manifest["inputs"]), described(manifest["outputs"])
         own = manifest["weights"]["file"]
         if weights is not None and own is None:
@@ -48,9 +50,12 @@ def load(folder: str | Path, *, weights: str | Path | None = None, threads: int 
         engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest), pool)
         has_selftest = manifest["options"]["selftest"] and weights is None
         golden = read_golden(locate(f"{name}_golden"), len(outputs)) if has_selftest else None
+        if open_shapes is not None:
+            inputs, outputs = inputs[: len(open_shapes.inputs)], outputs[: len(open_shapes.outputs)]
         entries = tuple(EntryPoint(e["name"], tuple(e["inputs"]), tuple(e["outputs"])) for e in manifest["entries"])
         states = described(manifest["states"])
-        return Model(name, str(target["name"]), inputs, outputs, engine.execute, golden, engine.reset, states, entries)
+        shown = () if open_shapes is not None else entries
+        return Model(name, str(target["name"]), inputs, outputs, engine.execute, golden, engine.reset, states, shown, open_shapes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the manifest is damaged: {error!r}", str(path / "manifest.json"), "compile the model again") from error
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from tgc.backends.golden import Golden, Mismatch, first_mismatch, generated
 from tgc.errors import OptionError
-from tgc.ir.dtypes import BY_NAME, DType
+from tgc.ir.dtypes import BY_NAME, I64, DType
+from tgc.ir.open_shapes import Dimension, OpenShapes
+from tgc.run.open_shapes import live, raw_inputs
 
 Array = npt.NDArray[np.generic]
 Locate = Callable[[str], int]
@@ -72,22 +74,48 @@ class Model:
     reset: Callable[[], None] = _nothing
     states: tuple[Description, ...] = ()
     entries: tuple[EntryPoint, ...] = ()
+    open: OpenShapes | None = None
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The dimensions that are open, which `run` takes from its inputs."""
+        return self.open.dimensions if self.open else ()
+
+    def prepared(self, inputs: Mapping[str, npt.ArrayLike], used: Sequence[str] | None = None) -> tuple[list[Array], list[Array]]:
+        """What `execute` takes: buffers with `inputs` in them, and such for the outputs. used: the inputs that are there.
+
+        Raises OptionError as `run` does.
+        """
+        read = [description for description in self.inputs if used is None or description.name in used]
+        given = dict(zip((description.name for description in read), checked(read, inputs, self.open), strict=True))
+        passed = raw_inputs(self.open, self._all_inputs, given)
+        nothing = np.empty(0, np.uint8)
+        arrays = [np.require(passed.get(i.name, nothing), requirements=["C", "A"]) for i in self._all_inputs]
+        return arrays, [np.empty(output.shape, output.dtype.numpy) for output in self._all_outputs]
+
+    @property
+    def _all_inputs(self) -> tuple[Description, ...]:
+        return (*self.inputs, *(Description(dim.input, I64, ()) for dim in self.dimensions))
+
+    @property
+    def _all_outputs(self) -> tuple[Description, ...]:
+        if self.open is None or self.open.lengths is None:
+            return self.outputs
+        count = 1 + max(number for axes in self.open.outputs for number in axes if number is not None)
+        return (*self.outputs, Description(self.open.lengths, I64, (count,)))
 
     def run(self, inputs: Mapping[str, npt.ArrayLike], entry: str | None = None) -> dict[str, Array]:
-        """The outputs of an entry point, by default the main one, by name. States are kept from run to run, until `reset`.
+        """The outputs of an entry point, by default the main one, by name, in their true shapes.
 
+        Open dimensions are those of the inputs. States are kept from run to run, until `reset`.
         Raises OptionError where an input is missing, unknown, or has another type or shape, or there is no such entry point.
         """
         number = self._number(entry)
         reads, writes = (self.entries[number].inputs, self.entries[number].outputs) if self.entries else (None, None)
-        used = [description for description in self.inputs if reads is None or description.name in reads]
-        given = dict(zip((description.name for description in used), checked(used, inputs), strict=True))
-        nothing = np.empty(0, np.uint8)
-        arrays = [given.get(description.name, nothing) for description in self.inputs]
-        outputs = [np.empty(output.shape, output.dtype.numpy) for output in self.outputs]
+        arrays, outputs = self.prepared(inputs, reads)
         self.execute(arrays, outputs, number)
-        pairs = zip(self.outputs, outputs, strict=True)
-        return {output.name: array for output, array in pairs if writes is None or output.name in writes}
+        named = live(self.open, {output.name: array for output, array in zip(self._all_outputs, outputs, strict=True)})
+        return {name: array for name, array in named.items() if writes is None or name in writes}
 
     def _number(self, entry: str | None) -> int:
         names = [point.name for point in self.entries]
@@ -103,32 +131,42 @@ class Model:
         if self.golden is None:
             hint = "compile it with --selftest, and load it with the weights that it was compiled with"
             raise OptionError("this model has no self-test", self.name, hint)
-        arrays = list(generated(self.inputs, self.golden.positive).values())
-        outputs = [np.empty(output.shape, output.dtype.numpy) for output in self.outputs]
+        arrays = list(generated(self._all_inputs, self.golden.positive).values())
+        outputs = [np.empty(output.shape, output.dtype.numpy) for output in self._all_outputs]
         for output in outputs:
             memset(output.ctypes.data, 0xFF, output.nbytes)  # what lay there is not to be taken for a result
         self.reset()
         self.execute(arrays, outputs)
         self.reset()
-        return first_mismatch(self.golden, {output.name: array for output, array in zip(self.outputs, outputs, strict=True)})
+        return first_mismatch(self.golden, {output.name: array for output, array in zip(self._all_outputs, outputs, strict=True)})
 
 
-def checked(descriptions: Sequence[Description], inputs: Mapping[str, npt.ArrayLike]) -> list[Array]:
+def checked(
+    descriptions: Sequence[Description], inputs: Mapping[str, npt.ArrayLike], open_shapes: OpenShapes | None = None
+) -> list[Array]:
     """The arrays for `descriptions` in order, contiguous in memory. Raises OptionError where one does not fit."""
     known = [description.name for description in descriptions]
     unknown = [name for name in inputs if name not in known]
     if unknown:
         raise OptionError(f"the model has no input {unknown[0]!r}", hint=f"its inputs are {', '.join(map(repr, known)) or 'none'}")
     arrays = []
-    for description in descriptions:
+    rows = open_shapes.inputs if open_shapes else ((),) * len(descriptions)
+    for description, axes in zip(descriptions, rows, strict=True):
         if description.name not in inputs:
             raise OptionError("no value was given for this input", f"input {description.name!r}", f"it takes {description.text()}")
         array = np.asarray(inputs[description.name])
-        if array.dtype != np.dtype(description.dtype.numpy) or array.shape != description.shape:
+        if array.dtype != np.dtype(description.dtype.numpy) or not _fits(array.shape, description.shape, axes):
             what = f"takes {description.text()}, not {array.dtype} {list(array.shape)}"
             raise OptionError(what, f"input {description.name!r}")
         arrays.append(np.require(array, requirements=["C", "A"]))
     return arrays
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], axes: Sequence[int | None]) -> bool:
+    """Whether `shape` is `wanted` but for the open ones of its `axes`."""
+    if not axes or len(shape) != len(wanted):
+        return shape == wanted
+    return all(number is not None or size == w for size, w, number in zip(shape, wanted, axes, strict=True))
 
 
 def described(entries: object) -> tuple[Description, ...]:

@@ -16,6 +16,7 @@ from tgc.frontend_onnx.recorded import Recording, recordings
 from tgc.frontend_onnx.reference import run_reference
 from tgc.inputs import Range, draw, fit
 from tgc.ir.graph import Graph
+from tgc.run.open_shapes import inputs_at, sizes_of
 
 Array = npt.NDArray[np.generic]
 Against = Literal["auto", "recorded", "onnxruntime", "reference"]
@@ -30,7 +31,14 @@ class Case:
     expected: dict[str, Array]
 
 
-def cases(model: Path, graph: Graph, against: Against = "auto", seed: int = 0, ranges: Mapping[str, Range] | None = None) -> list[Case]:
+def cases(
+    model: Path,
+    graph: Graph,
+    against: Against = "auto",
+    seed: int = 0,
+    ranges: Mapping[str, Range] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> list[Case]:
     """At least one case for the model file `model`, which was imported as `graph`.
 
     Raises OptionError where `against` names an oracle that is not there.
@@ -41,20 +49,24 @@ def cases(model: Path, graph: Graph, against: Against = "auto", seed: int = 0, r
             return found
         if against == "recorded":
             raise OptionError("there is no recorded test data", where=str(model), hint="it belongs into test_data_set_0/ beside the model")
-    inputs = draw(graph.inputs, seed, ranges)
+    inputs = draw(inputs_at(graph.open, graph.inputs, sizes or {}), seed, ranges)
     if against == "onnxruntime" or (against == "auto" and find_spec("onnxruntime")):
         return [Case("ONNX Runtime", inputs, run_onnxruntime(model, inputs))]
     return [Case("ONNX reference", inputs, run_reference(model, inputs))]
 
 
 def _recorded(recording: Recording, graph: Graph) -> Case:
-    if len(recording.inputs) != len(graph.inputs) or len(recording.outputs) != len(graph.outputs):
+    names = [tensor.name for tensor in inputs_at(graph.open, graph.inputs, {})]
+    outputs = [name for name, _ in graph.outputs if graph.open is None or name != graph.open.lengths]
+    if len(recording.inputs) != len(names) or len(recording.outputs) != len(outputs):
         raise OptionError(
             f"{recording.name} has {len(recording.inputs)} inputs and {len(recording.outputs)} outputs, "
-            f"the model {len(graph.inputs)} and {len(graph.outputs)}"
+            f"the model {len(names)} and {len(outputs)}"
         )  # fmt: skip
-    inputs = {tensor.name: fit(array, tensor, recording.name) for tensor, array in zip(graph.inputs, recording.inputs, strict=True)}
-    expected = {name: array for (name, _), array in zip(graph.outputs, recording.outputs, strict=True)}
+    shapes = {name: array.shape for name, array in zip(names, recording.inputs, strict=True)}
+    tensors = inputs_at(graph.open, graph.inputs, sizes_of(graph.open, names, shapes) if graph.open else {})
+    inputs = {tensor.name: fit(array, tensor, recording.name) for tensor, array in zip(tensors, recording.inputs, strict=True)}
+    expected = {name: array for name, array in zip(outputs, recording.outputs, strict=True)}
     return Case(recording.name, inputs, expected)
 
 

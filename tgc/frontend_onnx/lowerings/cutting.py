@@ -8,10 +8,12 @@ import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
+from tgc.frontend_onnx.live import cut, is_open
 from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.dtypes import BOOL
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length, larger, smaller
 
 
 @lowers("Slice", since=1)
@@ -26,7 +28,7 @@ def slice_1(
 def slice_(b: LoweringBuilder, x: Node, starts: Node, ends: Node, axes: Node | None = None, steps: Node | None = None) -> Node:
     """x[start:end:step] along each of `axes`, as numpy slices."""
     return sliced(
-        b, x, b.known_ints(starts, "starts"), b.known_ints(ends, "ends"),
+        b, x, b.extents(starts, "starts"), b.extents(ends, "ends"),
         None if axes is None else b.known_ints(axes, "axes"), None if steps is None else b.known_ints(steps, "steps"),
     )  # fmt: skip
 
@@ -39,11 +41,28 @@ def sliced(
     strides = (1,) * len(starts) if steps is None else tuple(steps)
     if not len(starts) == len(ends) == len(chosen) == len(strides) or 0 in strides:
         raise b.invalid(f"starts {list(starts)}, ends {list(ends)}, axes {list(chosen)}, steps {list(strides)}")
+    if is_open((*x.shape, *starts, *ends)):
+        for axis, start, end, stride in zip(chosen, starts, ends, strides, strict=True):
+            x = _open_slice(b, x, axis, start, end, stride)
+        return x
     first, step, extent = [0] * len(x.shape), [1] * len(x.shape), list(x.shape)
     for axis, start, end, stride in zip(chosen, starts, ends, strides, strict=True):
         places = range(*slice(start, end, stride).indices(x.shape[axis]))
         first[axis], step[axis], extent[axis] = (places[0] if places else 0), stride, len(places)
     return b.slice(x, first, step, extent)
+
+
+def _open_slice(b: LoweringBuilder, x: Node, axis: int, start: int, end: int, step: int) -> Node:
+    """`x[start:end:step]` along one axis, bounds counted from its live end and clamped to it."""
+    size = x.shape[axis]
+    least, most = (0, size) if step > 0 else (-1, size - 1)
+    first, last = (smaller(larger(_from_front(bound, size), least), most) for bound in (start, end))
+    distance = last - first if step > 0 else first - last
+    return cut(b, x, axis, first, larger(-(-distance // abs(step)), 0), step)
+
+
+def _from_front(bound: int, size: int) -> int:
+    return bound + size if bound < 0 else bound
 
 
 @lowers("Split", since=(2, 11))
@@ -128,6 +147,10 @@ def _surrounded(b: LoweringBuilder, x: Node, low: list[int], high: list[int], va
 
 def _mirrored(b: LoweringBuilder, x: Node, axis: int, low: int, high: int, mode: str) -> Node:
     """`x` with copies of its own elements around it along `axis`: cropped first, then filled as numpy.pad does."""
+    if isinstance(x.shape[axis], Length):
+        if low or high:
+            raise b.unsupported(f"padding of an axis of {x.shape[axis]} elements with mode {mode!r}")
+        return x
     start, end = max(0, -low), x.shape[axis] - max(0, -high)
     if end <= start:
         raise b.invalid(f"padding of {low} and {high} on an axis of {x.shape[axis]} elements with mode {mode!r}")

@@ -11,6 +11,7 @@ from tgc.ir import scalar
 from tgc.ir.dtypes import I32, I64
 from tgc.ir.expr import Coordinate
 from tgc.ir.graph import Node, Shape
+from tgc.ir.lengths import Length
 
 
 @lowers("Gather", since=(1, 11, 13))
@@ -19,7 +20,7 @@ def gather(b: LoweringBuilder, x: Node, indices: Node, *, axis: int = 0) -> Node
     along = b.axis(axis, len(x.shape))
     before, after = x.shape[:along], x.shape[along + 1 :]
     known = fold(indices)
-    if known is not None:
+    if known is not None and not isinstance(x.shape[along], Length):
         places = [place_in(b, int(i), x.shape[along]) for i in known.reshape(-1).tolist()]
         return b.reshape(take(b, x, along, places), (*before, *indices.shape, *after))
     shape = (*before, *indices.shape, *after)
@@ -40,6 +41,9 @@ def counted(b: LoweringBuilder, indices: Node, size: int) -> Node:
     """Indices into an axis of `size` elements, counted from the front."""
     if indices.dtype.kind == "uint":
         return indices
+    if isinstance(size, Length):
+        wide = b.cast(indices, I64)
+        return b.elementwise(lambda i, n: scalar.where(scalar.lt(i, 0), scalar.add(i, n), i), wide, b.extent(size))
     return b.elementwise(lambda i: scalar.where(scalar.lt(i, 0), scalar.add(i, size), i), indices)
 
 
@@ -69,6 +73,8 @@ def gather_nd(b: LoweringBuilder, x: Node, indices: Node, *, batch_dims: int = 0
     """The same for each of the leading `batch_dims` axes, which both have."""
     if not indices.shape or batch_dims + indices.shape[-1] > len(x.shape):
         raise b.invalid(f"indices of shape {list(indices.shape)} for data of shape {list(x.shape)}, batch_dims {batch_dims}")
+    if isinstance(indices.shape[-1], Length):
+        raise b.unsupported(f"indices of {indices.shape[-1]} numbers each")
     lead, depth = indices.shape[:-1], indices.shape[-1]
     rest = x.shape[batch_dims + depth :]
     shape = (*lead, *rest)

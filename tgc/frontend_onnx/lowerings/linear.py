@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.live import is_open, opened, settled
 from tgc.frontend_onnx.lowerings.integer_products import quantised_matmul, transposed
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
@@ -19,6 +20,8 @@ def mat_mul(b: LoweringBuilder, x: Node, y: Node) -> Node:
     if exact is not None:
         return exact
     if len(x.shape) > 2 and len(y.shape) == 2 and x.shape[-1] == y.shape[0]:
+        if is_open(x.shape[:-1]) and not is_open(x.shape[-1:]):  # rows that are not live are computed too: nothing has to move
+            return opened(b, mat_mul(b, settled(b, x), y), (*x.shape[:-1], y.shape[1]))
         flat = b.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
         return b.reshape(b.matmul(flat, y), (*x.shape[:-1], y.shape[1]))
     return b.matmul(x, y)

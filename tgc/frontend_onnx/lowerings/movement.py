@@ -77,13 +77,13 @@ def bit_cast(b: LoweringBuilder, x: Node, *, to: int) -> Node:
 @lowers("Reshape", since=(5, 13))
 def reshape_5(b: LoweringBuilder, x: Node, shape: Node) -> Node:
     """The elements in another shape: 0 keeps an extent, -1 is what remains."""
-    return reshaped(b, x, b.known_ints(shape, "shape"), False)
+    return reshaped(b, x, b.extents(shape, "shape"), False)
 
 
 @lowers("Reshape", since=(14, 19, *_REVISED))
 def reshape(b: LoweringBuilder, x: Node, shape: Node, *, allowzero: int = 0) -> Node:
     """The same; with `allowzero`, 0 is an extent of 0."""
-    return reshaped(b, x, b.known_ints(shape, "shape"), bool(allowzero))
+    return reshaped(b, x, b.extents(shape, "shape"), bool(allowzero))
 
 
 def reshaped(b: LoweringBuilder, x: Node, wanted: Sequence[int], allow_zero: bool) -> Node:
@@ -91,7 +91,7 @@ def reshaped(b: LoweringBuilder, x: Node, wanted: Sequence[int], allow_zero: boo
     if not allow_zero and any(size == 0 and d >= len(x.shape) for d, size in enumerate(wanted)):
         raise b.invalid(f"shape {list(wanted)} keeps an axis that {list(x.shape)} does not have")
     sizes = [x.shape[d] if size == 0 and not allow_zero else size for d, size in enumerate(wanted)]
-    if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
+    if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
         raise b.invalid(f"the shape {list(wanted)}")
     count, rest = prod(x.shape), prod(s for s in sizes if s != -1)
     if -1 in sizes:
@@ -157,15 +157,15 @@ def concat(b: LoweringBuilder, *xs: Node, axis: int) -> Node:
 @lowers("Expand", since=(8, 13))
 def expand(b: LoweringBuilder, x: Node, shape: Node) -> Node:
     """`x` broadcast against `shape`, in both directions."""
-    wanted = b.known_ints(shape, "shape")
+    wanted = b.extents(shape, "shape")
     return b.broadcast_to(x, b.broadcast_shape(x, b.full(tuple(wanted), 0, x.dtype)))
 
 
 @lowers("Tile", since=(6, 13))
 def tile(b: LoweringBuilder, x: Node, repeats: Node) -> Node:
     """`x` repeated along each axis."""
-    times = b.known_ints(repeats, "repeats")
-    if len(times) != len(x.shape) or min(times, default=1) < 0:
+    times = b.extents(repeats, "repeats")
+    if len(times) != len(x.shape) or any(count < 0 for count in times):
         raise b.invalid(f"repeats {list(times)} of shape {list(x.shape)}")
     apart: Shape = tuple(n for size in x.shape for n in (1, size))
     wide: Shape = tuple(n for size, count in zip(x.shape, times, strict=True) for n in (count, size))

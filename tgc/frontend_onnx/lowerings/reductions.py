@@ -13,6 +13,7 @@ from tgc.ir import ops, scalar
 from tgc.ir.dtypes import I32, I64
 from tgc.ir.expr import Coordinate
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length
 
 Axes = Sequence[int]
 Reduction = Callable[[LoweringBuilder, Node, Axes], Node]
@@ -27,7 +28,10 @@ def mean(b: LoweringBuilder, x: Node, axes: Axes) -> Node:
     """The mean over `axes`, which stay with extent 1; integers round toward zero."""
     count = prod(x.shape[a] for a in axes)
     if not x.dtype.is_float:
-        return b.elementwise(lambda a: scalar.int_div(a, max(1, count)), total(b, x, axes))
+        divisor = b.maximum(b.extent(count), b.scalar(1, I64))
+        return b.elementwise(scalar.int_div, total(b, x, axes), b.cast(divisor, x.dtype))
+    if isinstance(count, Length):
+        return in_single(b, lambda wide: b.div(total(b, wide, axes), b.cast(b.extent(count), wide.dtype)), x)
     share = 1 / count if count else float("nan")
     return in_single(b, lambda wide: b.elementwise(lambda a: scalar.mul(a, share), total(b, wide, axes)), x)
 
@@ -143,7 +147,7 @@ REDUCTIONS = tuple(
 
 def largest_index(b: LoweringBuilder, x: Node, axis: int, last: bool = False) -> Node:
     """The index along `axis` of the first (or last) largest element, i32; the axis stays with extent 1."""
-    size = x.shape[axis]
+    size = int(x.shape[axis])
     best = b.reduce(ops.MAX, x, (axis,))
     # In 32 bits, which vectors do well. The first hit is the one with the largest size - 1 - place.
     place = ex.cast(Coordinate(axis), I32)

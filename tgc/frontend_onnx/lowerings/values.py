@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.live import formula, is_open, place
 from tgc.frontend_onnx.registry import lowers
 from tgc.frontend_onnx.tensors import require_dtype
 from tgc.ir import expr as ex
 from tgc.ir import scalar
-from tgc.ir.dtypes import F32, I64, from_numpy
+from tgc.ir.dtypes import F32, I64, DType, from_numpy
 from tgc.ir.expr import Coordinate
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length, larger
 
 Array = npt.NDArray[np.generic]
 _REVISED = (19, 21, 23, 24, 25)
@@ -64,7 +66,7 @@ def constant(
 @lowers("ConstantOfShape", since=(9, 20, 21, 23, 24, 25))
 def constant_of_shape(b: LoweringBuilder, shape: Node, *, value: Array | None = None) -> Node:
     """One value, f32 zero by default, in a shape known while compiling."""
-    wanted = b.known_ints(shape, "shape")
+    wanted = b.extents(shape, "shape")
     if value is None:
         return b.full(wanted, 0.0, F32)
     return b.full(wanted, value.reshape(-1)[0].item(), from_numpy(value.dtype))
@@ -79,13 +81,16 @@ def shape_1(b: LoweringBuilder, x: Node) -> Node:
 @lowers("Shape", since=(15, *_REVISED))
 def shape(b: LoweringBuilder, x: Node, *, end: int | None = None, start: int = 0) -> Node:
     """The extents from axis `start` to before `end`, i64."""
-    return b.constant(np.array(x.shape[slice(start, end)], np.int64))
+    extents = x.shape[slice(start, end)]
+    if not is_open(extents):
+        return b.constant(np.array(extents, np.int64))
+    return b.concat([b.reshape(b.extent(size), (1,)) for size in extents], 0)
 
 
 @lowers("Size", since=(1, 13, *_REVISED))
 def size(b: LoweringBuilder, x: Node) -> Node:
     """The number of elements, i64."""
-    return b.constant(np.array(math.prod(x.shape), np.int64))
+    return b.extent(math.prod(x.shape))
 
 
 @lowers("Range", since=11)
@@ -102,6 +107,10 @@ def range_(b: LoweringBuilder, start: Node, limit: Node, delta: Node, *, stash_t
 
 def _progression(b: LoweringBuilder, start: Node, limit: Node, delta: Node) -> Node:
     """Each element is start + n * delta, computed in f64 or integers and rounded once."""
+    if start.dtype.is_integer:
+        first, end, step = (b.extents(v, name)[0] for v, name in ((start, "start"), (limit, "limit"), (delta, "delta")))
+        if is_open((first, end, step)):
+            return _open_progression(b, first, end, step, start.dtype)
     first, end, step = (
         b.known(v, name).reshape(-1)[0].item() for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
@@ -109,6 +118,16 @@ def _progression(b: LoweringBuilder, start: Node, limit: Node, delta: Node) -> N
         raise b.invalid("delta is 0")
     count = max(0, math.ceil((end - first) / step))
     return b.constant((first + np.arange(count) * step).astype(start.dtype.numpy))
+
+
+def _open_progression(b: LoweringBuilder, first: int, end: int, step: int, dtype: DType) -> Node:
+    """The same for whole numbers, some of them only known at run time."""
+    if isinstance(step, Length) or step == 0:
+        raise b.unsupported(f"delta {step}")
+    distance = end - first if step > 0 else first - end
+    count = larger(-(-distance // abs(step)), 0)
+    shape = (count,)
+    return b.cast(formula(b, shape, lambda begin: scalar.add(scalar.mul(place(0), step), begin), first), dtype)
 
 
 @lowers("EyeLike", since=(9, 22))

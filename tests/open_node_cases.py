@@ -1,0 +1,158 @@
+"""ONNX's node tests with every dimension of their inputs open, from 1 to its size, interpreted at that size and at a smaller one.
+
+    python -m tests.open_node_cases [--names] [PART OF A NAME ...]
+
+prints how many are right and refused, and each that is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from tests.test_node_cases import arrays, cases
+from tgc.errors import TgcError
+from tgc.frontend_onnx import import_model
+from tgc.inputs import Tensor
+from tgc.ir.graph import Graph
+from tgc.ir.interpret import run_graph
+from tgc.run.open_shapes import live, raw_inputs
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case went: "right", "refused" (and why) or "wrong" (and how)."""
+
+    kind: str
+    why: str = ""
+
+
+def opened(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
+    """`model` with a name for each extent above 1 of its inputs, equal ones alike, and nothing said about its results."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    ranges: dict[str, tuple[int, int]] = {}
+    for value in copy.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value > 1:
+                name = f"d{dim.dim_value}"
+                ranges[name] = (1, dim.dim_value)
+                dim.dim_param = name
+    del copy.graph.value_info[:]
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return copy, ranges
+
+
+def fixed(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
+    """`model` with its integer inputs of up to one axis as initializers: axes, shapes, counts."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in list(copy.graph.input):
+        array = inputs[value.name]
+        if array.ndim < 2 and array.dtype == np.int64:
+            copy.graph.input.remove(value)
+            copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
+    return copy
+
+
+def outcome(name: str) -> Outcome:
+    """How the case goes with open dimensions."""
+    case = cases()[name]
+    first, expected = case.data_sets[0]
+    names = [value.name for value in case.model.graph.input]
+    given, recorded = arrays(first), arrays(expected)
+    if given is None or recorded is None or any(array.dtype.kind in "OSU" for array in (*given, *recorded)):
+        return Outcome("refused", "no tensors of numbers")
+    inputs = dict(zip(names, given, strict=False))
+    why = ""
+    for model in (case.model, fixed(case.model, inputs)):
+        symbolic, ranges = opened(model)
+        mine = {value.name: inputs[value.name] for value in model.graph.input}
+        if not ranges:
+            continue
+        try:
+            graph = import_model(symbolic, dims=ranges)
+        except TgcError as error:
+            why = f"{error.what} ({error.where})"
+            continue
+        wrong = _compared(graph, mine, recorded, case.rtol, case.atol)
+        wrong = wrong or _smaller(graph, symbolic, mine, case.rtol, case.atol)
+        return Outcome("wrong", wrong) if wrong else Outcome("right")
+    return Outcome("refused", why or "no open dimensions")
+
+
+def _compared(graph: Graph, inputs: Mapping[str, Array], expected: Sequence[Array], rtol: float, atol: float) -> str:
+    """What is wrong; "" where nothing is."""
+    tensors: tuple[Tensor, ...] = graph.inputs
+    with np.errstate(all="ignore"):
+        raw = raw_inputs(graph.open, tensors, inputs)
+        results = live(graph.open, run_graph(graph, {name: _spoiled(value, inputs.get(name)) for name, value in raw.items()}))
+    for (name, found), wanted in zip(results.items(), expected, strict=True):
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            return f"{name} is {found.dtype} {found.shape}, not {wanted.dtype} {wanted.shape}"
+        loose = 0.03 if found.dtype.itemsize < 4 and found.dtype.kind not in "iub" else 0.0
+        near, absolute = loose or max(rtol, 1e-3), loose or max(atol, 1e-5)
+        if not np.allclose(found.astype(np.complex128), wanted.astype(np.complex128), near, absolute, equal_nan=True):
+            return f"{name} of shape {found.shape} differs"
+    return ""
+
+
+def _spoiled(buffer: Array, given: Array | None) -> Array:
+    """`buffer` with values that would be noticed after what was given."""
+    if given is None or given.size == buffer.size:
+        return buffer
+    spoiled = buffer.copy()
+    spoiled.reshape(-1)[given.size :] = 77 if buffer.dtype.kind in "iub" else np.nan
+    return spoiled
+
+
+def _smaller(graph: Graph, model: onnx.ModelProto, inputs: Mapping[str, Array], rtol: float, atol: float) -> str:
+    """The same with every open dimension one smaller, where the reference implementation can do that."""
+    cropped = {value.name: _cropped(inputs[value.name], value.type.tensor_type.shape.dim) for value in model.graph.input}
+    least = min(dim for array in cropped.values() for dim in array.shape or (1,))
+    for name, array in cropped.items():
+        if array.dtype in (np.int32, np.int64):
+            cropped[name] = np.clip(array, -least, max(0, least - 1))  # indices stay in range
+    try:
+        with np.errstate(all="ignore"):
+            expected = [np.asarray(value) for value in ReferenceEvaluator(model).run(None, cropped)]
+    except Exception:  # the operator makes no sense then
+        return ""
+    wrong = _compared(graph, cropped, expected, rtol, atol)
+    return f"one smaller: {wrong}" if wrong else ""
+
+
+def _cropped(array: Array, dims: Sequence[onnx.TensorShapeProto.Dimension]) -> Array:
+    return array[tuple(slice(0, -1) if dim.dim_param else slice(None) for dim in dims)].copy()
+
+
+def main(arguments: Sequence[str]) -> int:
+    counts: Counter[str] = Counter()
+    parts = [a for a in arguments if not a.startswith("--")]
+    for name in cases():
+        if parts and not any(part in name for part in parts):
+            continue
+        try:
+            found = outcome(name)
+        except Exception as error:
+            found = Outcome("wrong", f"{type(error).__name__}: {error}")
+        counts[found.kind] += 1
+        if found.kind == "wrong" or "--names" in arguments:
+            print(f"{found.kind:8} {name}: {found.why}")
+    print(dict(counts))
+    return 1 if counts["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""The edges of a model with open axes: named dimensions become inputs, and what leaves the front end has plain extents only.
+
+Callers pass and get dense tensors of the true shape, at the beginning of buffers of the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tgc.errors import OptionError
+from tgc.frontend_onnx import live
+from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.ir import scalar
+from tgc.ir.dtypes import I64
+from tgc.ir.expr import Arg
+from tgc.ir.graph import Expand as ExpandNode
+from tgc.ir.graph import Gather, Graph, Input, Map, Node, Reshape, Shape, Slice, postorder, sources
+from tgc.ir.graph_builder import GraphBuilder
+from tgc.ir.lengths import Length, Polynomial, Symbol, of_symbol
+from tgc.ir.open_shapes import Dimension, OpenShapes
+from tgc.ir.rebuild import rebuild
+
+Range = tuple[int, int]
+
+
+def extents(dims: Mapping[str, int | Range]) -> dict[str, int]:
+    """The sizes that `dims` give names: open ones for ranges. Raises OptionError for a range that is none."""
+    found: dict[str, int] = {}
+    for name, size in dims.items():
+        if isinstance(size, int):
+            found[name] = size
+            continue
+        low, high = size
+        if not 0 <= low <= high:
+            raise OptionError("a range goes from a size to one that is not smaller", f"--dim {name}={low}..{high}")
+        found[name] = low if low == high else of_symbol(Symbol(name, low, high))
+    return found
+
+
+def dimensions(sizes: Sequence[int], inputs: Sequence[str]) -> tuple[Dimension, ...]:
+    """The open ones of `sizes`; `inputs` are names that are taken."""
+    named = [size.polynomial[0][0][0] for size in sizes if isinstance(size, Length)]
+    found = [symbol for symbol in named if isinstance(symbol, Symbol)]
+    return tuple(Dimension(s.name, s.low, s.high, f"dim_{s.name}" if s.name in inputs else s.name) for s in found)
+
+
+def open_inputs(b: LoweringBuilder, dims: Sequence[Dimension], made: Mapping[str, Input], shapes: Mapping[str, Shape]) -> dict[str, Node]:
+    """What the model's inputs stand for: their tensors of the largest shape, seen as what is dense in them."""
+    for dim in dims:
+        source = b.graph.input(dim.input, I64, ())
+        within = scalar.maximum(scalar.minimum(Arg(0, I64), dim.high), dim.low)  # no number makes a kernel read elsewhere
+        b.symbols[Symbol(dim.name, dim.low, dim.high)] = b.graph.map(within, source)
+    return {name: live.padded_out(b, node, shapes[name]) if live.is_open(shapes[name]) else node for name, node in made.items()}
+
+
+def closed(b: LoweringBuilder, graph: Graph, dims: Sequence[Dimension], shapes: Sequence[Shape]) -> Graph:
+    """`graph`, whose outputs may have open axes, with plain extents, the dimensions as inputs and the lengths as an output.
+
+    shapes: of the inputs.
+    """
+    outputs: list[tuple[str, Node]] = []
+    places: dict[Polynomial, int] = {}
+    axes: list[tuple[int | None, ...]] = []
+    for name, node in graph.outputs:
+        open_axes = [size.polynomial if isinstance(size, Length) else None for size in node.shape]
+        axes.append(tuple(None if p is None else places.setdefault(p, len(places)) for p in open_axes))
+        outputs.append((name, live.dense(b, node) if live.is_open(node.shape) else node))
+    lengths = None
+    if places:
+        names = {name for name, _ in outputs}
+        lengths = next(name for name in ("lengths", "output_lengths", "lengths_of_outputs") if name not in names)
+        parts = [b.graph.reshape(live.length_node(b, Length(p)), (1,)) for p in places]
+        outputs.append((lengths, b.graph.concat(tuple(parts), 0)))
+    numbers = {dim.name: number for number, dim in enumerate(dims)}
+    inputs = tuple(tuple(numbers[str(size)] if isinstance(size, Length) else None for size in shape) for shape in shapes)
+    sources_ = (*graph.inputs, *(b.graph.input(dim.input, I64, ()) for dim in dims))
+    open_shapes = OpenShapes(tuple(dims), inputs, tuple(axes), lengths)
+    return replace(_plain(Graph(graph.name, sources_, tuple(outputs))), open=open_shapes)
+
+
+def _plain(graph: Graph) -> Graph:
+    """`graph` with the largest extents for all that are open."""
+    builder = GraphBuilder()
+    made: dict[Node, Node] = {}
+    for node in postorder(tuple(node for _, node in graph.outputs), graph.inputs):
+        fixed = node
+        if isinstance(node, Map | Reshape | ExpandNode | Slice | Gather) and live.is_open(node.shape):
+            fixed = replace(node, shape=live.largest(node.shape))
+        made[node] = rebuild(builder, fixed, tuple(made[source] for source in sources(node)))
+    inputs = tuple(node for node in (made[old] for old in graph.inputs) if isinstance(node, Input))
+    return Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs))
