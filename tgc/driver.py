@@ -70,8 +70,6 @@ def compile(
     chosen = targets.choosing(resolve(target), precision, winograd, threads)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
-        if graph.open is not None and (states or shifts or entries):
-            raise OptionError("open dimensions do not go together with states and entry points yet", "--dim", "pin them: --dim NAME=SIZE")
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
     with clock.step("passes"):
         program = compile_graph(graph, chosen, interface=interface, check=check_passes, observe=clock.lap(observe))

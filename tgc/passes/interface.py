@@ -66,6 +66,8 @@ def merge(graphs: Sequence[Graph]) -> Graph:
 
 def interface_of(graph: Graph, ties: Sequence[Tie], entries: Mapping[str, Sequence[str]]) -> tuple[Graph, Interface]:
     """`graph` with an output for each state's next value, and its interface. Raises OptionError where a name or a shape does not fit."""
+    if graph.open is not None and (ties or entries):
+        raise OptionError("open dimensions do not go together with states and entry points yet", "--dim", "pin them: --dim NAME=SIZE")
     states: list[tuple[str, str]] = []
     for tie in ties:
         if tie.input in [name for _, name in states]:
