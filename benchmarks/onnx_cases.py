@@ -19,13 +19,20 @@ from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 
-from tgc import onnx_backend
-from tgc.errors import TgcError, UnsupportedError
+from tgc import driver, onnx_backend
+from tgc.errors import ModelError, TgcError, UnsupportedError
 
 FAMILIES = ("node", "simple", "pytorch-converted", "pytorch-operator", "light")
 VARIANTS = ("inputs", "constants")
-RANDOM = ("test_bernoulli",)
+RANDOM = ("test_bernoulli", "test_training_dropout")
 """Tests, by the start of their names, that draw random numbers: types and shapes are compared, values cannot be."""
+EXACT = "test_training_dropout_zero_ratio"
+"""Those of them whose random numbers change nothing."""
+LOOSE = {
+    "test_dft_inverse": (0.0, 1e-6),  # recorded: sums in single precision that should be 0, and are not quite
+    "test_attention_4d_causal_fp16": (2.0**-9, 0.0),  # recorded: rounded to half at every step; two last places, as for bfloat16
+}
+"""Least tolerances, relative and absolute, of tests by the start of their names, where what is recorded is further off than ours."""
 
 
 @cache
@@ -112,16 +119,41 @@ def outcome(family: str, name: str, target: str, variant: str) -> str:
 
 
 def _check(case: TestCase, model: onnx.ModelProto, inputs: list[Any], outputs: list[Any], variant: str) -> None:
-    if any(not isinstance(value, np.ndarray | np.generic | float | int) for value in (*inputs, *outputs)):
-        raise UnsupportedError("values that are no tensors")
-    weights = {tensor.name for tensor in model.graph.initializer}
-    names = [value.name for value in model.graph.input if value.name not in weights]
-    feeds = {name: np.asarray(value) for name, value in zip(names, inputs, strict=False)}
+    feeds = _feeds(model, inputs, outputs)
     if variant == "constants":
         model, feeds = onnx_backend.with_constants(model, feeds), {}
     results = list(onnx_backend.prepare(model).run(feeds))
     wanted = [np.asarray(value) for value in outputs]
-    if case.name.startswith(RANDOM):
+    if case.name.startswith(RANDOM) and not case.name.startswith(EXACT):
         assert [(r.dtype, r.shape) for r in results] == [(w.dtype, w.shape) for w in wanted]
         return
-    Runner.assert_similar_outputs(wanted, results, case.rtol, case.atol)
+    loose = next((least for start, least in LOOSE.items() if case.name.startswith(start)), (0.0, 0.0))
+    Runner.assert_similar_outputs(wanted, results, max(case.rtol, loose[0]), max(case.atol, loose[1]))
+
+
+def _feeds(model: onnx.ModelProto, inputs: list[Any], outputs: list[Any]) -> dict[str, np.ndarray]:
+    """The inputs by name. Raises UnsupportedError where these or the outputs are sequences or optionals."""
+    if any(not isinstance(value, np.ndarray | np.generic | float | int) for value in (*inputs, *outputs)):
+        raise UnsupportedError("values that are no tensors")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in weights]
+    return {name: np.asarray(value) for name, value in zip(names, inputs, strict=False)}
+
+
+def refusal(family: str, name: str) -> str | None:
+    """Why tgc refuses the test when it is imported; None where it does not. Nothing is compiled."""
+    case = tests(family)[name]
+    try:
+        for model, inputs, outputs in data_sets(case):
+            _import(model, inputs, outputs)
+    except UnsupportedError as error:
+        return error.what
+    return None
+
+
+def _import(model: onnx.ModelProto, inputs: list[Any], outputs: list[Any]) -> None:
+    feeds = _feeds(model, inputs, outputs)
+    try:
+        driver.import_graph(model, {}, {name: value.shape for name, value in feeds.items()})
+    except ModelError:
+        driver.import_graph(onnx_backend.with_constants(model, feeds), {}, {})

@@ -138,12 +138,14 @@ def main(
         counts[target, variant, kind] += 1
         fine = answer == PASSED or (kind == "refused" and reason_for(name, listed) is not None)
         wrong += not fine
+        if write and sum(counts.values()) % 100 == 0:
+            _keep(found)  # a run that is interrupted leaves what it found
         if not fine or seconds > 20:
             print(f"{target:7} {variant:9} {name}: {answer[:300]} ({seconds:.1f} s)", flush=True)
     for (target, variant, kind), count in sorted(counts.items()):
         print(f"{target:7} {variant:9} {kind:8} {count}")
     print(f"{len(work)} tests in {time.perf_counter() - start:.0f} s with {jobs} processes, {wrong} to look at")
-    if write and not only:
+    if write:
         _keep(found)
     sys.exit(1 if wrong else 0)
 

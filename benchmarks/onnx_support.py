@@ -33,13 +33,14 @@ target, of all that use it; **types** are the element types of the operator's op
 Tests that are left out, each with its reason, are in [tests/onnx_excluded.txt](../tests/onnx_excluded.txt).
 
 """
+COLUMNS = ("| operator | versions | by | cpu | c | opencl | types |", "|---|---|---|--:|--:|--:|---|")
 
 
 @dataclass(slots=True)
 class Found:
-    """What the tests say of one operator: how many there are, passes by target, and element types."""
+    """What the tests say of one operator: how many ran and passed by target, and element types."""
 
-    total: int = 0
+    ran: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
     passed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
     types: set[str] = field(default_factory=set)
 
@@ -48,14 +49,20 @@ Key = tuple[str, str]
 
 
 def main() -> None:
+    print(document(), end="")
+
+
+def document() -> str:
+    """The text of docs/onnx-support.md."""
     results = json.loads(RESULTS.read_text())["tests"]
     found = by_operator(results)
-    print(HEAD.format(first=FIRST, newest=NEWEST, version=onnx.__version__) + summary(results))
+    parts = [HEAD.format(first=FIRST, newest=NEWEST, version=onnx.__version__) + summary(results)]
     for domain in ("", "ai.onnx.ml", "com.microsoft", "ai.onnx.preview.training", "ai.onnx.preview"):
         rows = list(rows_of(domain, found))
         if rows:
-            print(f"\n## {domain or 'ai.onnx'}\n\n| operator | versions | by | cpu | c | opencl | types |\n|---|---|---|--:|--:|--:|---|")
-            print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+            parts += [f"\n## {domain or 'ai.onnx'}\n", *COLUMNS]
+            parts.extend(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(parts) + "\n"
 
 
 def summary(results: Mapping[str, Mapping[str, str]]) -> str:
@@ -82,10 +89,10 @@ def by_operator(results: Mapping[str, Mapping[str, str]]) -> dict[Key, Found]:
             types = element_types(model) if len(passed) == len(TARGETS) and len(model.graph.node) == 1 else set()
             for key in sorted({(normal_domain(node.domain), node.op_type) for node in model.graph.node}):
                 one = found.setdefault(key, Found())
-                one.total += 1
                 one.types |= types
-                for target in passed:
-                    one.passed[target] += 1
+                for target in TARGETS:
+                    one.ran[target] += f"{target} inputs" in answers
+                    one.passed[target] += target in passed
     return found
 
 
@@ -98,7 +105,7 @@ def element_types(model: onnx.ModelProto) -> set[str]:
 def rows_of(domain: str, found: Mapping[Key, Found]) -> Iterator[tuple[str, ...]]:
     for name in sorted(schemas(domain) | {lowering.op_type for lowering in standard_registry() if lowering.domain == domain}):
         tested = found.get((domain, name), Found())
-        counts = [f"{tested.passed[target]}/{tested.total}" if tested.total else "" for target in TARGETS]
+        counts = [f"{tested.passed[target]}/{tested.ran[target]}" if tested.ran[target] else "" for target in TARGETS]
         yield (name, *versions(domain, name), *counts, " ".join(sorted(tested.types)))
 
 

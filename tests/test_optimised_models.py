@@ -23,7 +23,8 @@ def small_network(channels: int = 24) -> onnx.ModelProto:
     """Convolutions (plain, by channel), pools, a resize and a matrix product, as ONNX Runtime fuses and blocks them."""
     weights = {
         "a": normal(channels, 3, 3, 3) / 3, "ab": normal(channels), "d": normal(channels, 1, 3, 3) / 3,
-        "p": normal(channels, channels, 1, 1) / 5, "pb": normal(channels), "s": np.array([1, 1, 2, 2], np.float32), "m": normal(channels, 10),
+        "p": normal(channels, channels, 1, 1) / 5, "pb": normal(channels), "s": np.array([1, 1, 2, 2], np.float32),
+        "m": normal(channels, 10),
         "mb": normal(10),
         "axes": np.array([2, 3], np.int64),
     }  # fmt: skip

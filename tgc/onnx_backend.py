@@ -99,7 +99,8 @@ def with_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto
     """`model` with some of its inputs turned into initializers."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    kept = [value for value in made.graph.input if value.name not in values]
+    # Before version 4 of the format an initializer had to be among the inputs, and what reads it relies on that.
+    kept = [value for value in made.graph.input if made.ir_version < 4 or value.name not in values]
     del made.graph.input[:]
     made.graph.input.extend(kept)
     made.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
