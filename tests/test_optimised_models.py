@@ -24,9 +24,7 @@ def small_network(channels: int = 24) -> onnx.ModelProto:
     weights = {
         "a": normal(channels, 3, 3, 3) / 3, "ab": normal(channels), "d": normal(channels, 1, 3, 3) / 3,
         "p": normal(channels, channels, 1, 1) / 5, "pb": normal(channels), "s": np.array([1, 1, 2, 2], np.float32),
-        "m": normal(channels, 10),
-        "mb": normal(10),
-        "axes": np.array([2, 3], np.int64),
+        "m": normal(channels, 10), "mb": normal(10), "axes": np.array([2, 3], np.int64),
     }  # fmt: skip
     nodes = [
         helper.make_node("Conv", ["x", "a", "ab"], ["c0"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c0"], ["r0"]),

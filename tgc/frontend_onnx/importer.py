@@ -28,11 +28,12 @@ from tgc.frontend_onnx.older import modernised
 from tgc.frontend_onnx.reading import read_model, require_model
 from tgc.frontend_onnx.registry import Registry, normal_domain, standard_registry
 from tgc.frontend_onnx.structure import check, ordered_nodes, reads, require_unique
+from tgc.frontend_onnx.structured import Value, gathered, named_pieces, pieces_of
 from tgc.frontend_onnx.tensors import require_dtype
 from tgc.frontend_onnx.unsupported import Problem, Support, report
 from tgc.frontend_onnx.walk import Frame, Importer, Values, enter_initializers, lower_nodes, require_possible
 from tgc.ir.dtypes import DType
-from tgc.ir.graph import Graph, Input, Node, Shape
+from tgc.ir.graph import Graph, Input, Shape
 
 
 def import_model(
@@ -78,7 +79,8 @@ def _import(
 ) -> Graph:
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
+    whole = [value for value in graph.input if value.name not in weights]
+    inputs = [piece for value in whole for piece in pieces_of(value, shapes)]
     nodes = _structure(graph, where)
     opsets = {normal_domain(entry.domain): entry.version for entry in model.opset_import}
     functions = model_functions(model)
@@ -93,13 +95,14 @@ def _import(
     importer.b.block = channels_in_a_block(graph)
     made = _inputs(importer, inputs, sizes)
     kept = dimensions(tuple(dims.values()), tuple(made))
-    values: Values = {**open_inputs(importer.b, kept, made, sizes)}
+    given = open_inputs(importer.b, kept, made, sizes)
+    values: Values = {**given, **{value.name: gathered(value, given) for value in whole if value.name not in made}}
     enter_initializers(importer, graph, {name for node in nodes for name in reads(node)} | {v.name for v in graph.output}, values)
     lower_nodes(importer, nodes, values, Frame(opsets))
     if importer.problems:
         raise report(importer.problems, where)
-    outputs = tuple((v.name, _present(values, v.name)) for v in graph.output)
-    result = Graph(graph.name or stem, tuple(made.values()), outputs)
+    outputs = [piece for v in graph.output for piece in named_pieces(v.name, _present(values, v.name))]
+    result = Graph(graph.name or stem, tuple(made.values()), tuple(outputs))
     return closed(importer.b, result, kept, tuple(sizes.values())) if importer.b.symbols else result
 
 
@@ -117,8 +120,11 @@ def _foreign_values(graph: GraphProto, inputs: Sequence[onnx.ValueInfoProto]) ->
     problems = [Problem("sparse initializer", tensor.values.name) for tensor in graph.sparse_initializer]
     for kind, value in (*(("input", v) for v in inputs), *(("output", v) for v in graph.output)):
         form = value.type.WhichOneof("value")
+        if kind == "output" and form in ("sequence_type", "optional_type"):
+            continue  # Whether it is tensors in the end shows when they are made.
         if form is not None and form != "tensor_type":
-            problems.append(Problem(f"{kind} that is not a tensor ({form.removesuffix('_type')})", value.name))
+            hint = f"for a sequence of two tensors, --shape {value.name}_0=.. --shape {value.name}_1=.." if form == "sequence_type" else ""
+            problems.append(Problem(f"{kind} that is not a tensor ({form.removesuffix('_type')})", value.name, hint))
         elif kind == "input" or value.type.tensor_type.elem_type:
             try:
                 require_dtype(value.type.tensor_type.elem_type, "")
@@ -144,7 +150,7 @@ def _inputs(importer: Importer, inputs: Sequence[onnx.ValueInfoProto], sizes: Ma
     }
 
 
-def _present(values: Values, name: str) -> Node:
+def _present(values: Values, name: str) -> Value:
     value = values.get(name)
     if value is None:
         raise ModelError(f"output {name!r} is left out by the function that should make it")

@@ -152,7 +152,8 @@ def _skeleton(model: onnx.ModelProto, nodes: Sequence[NodeProto]) -> onnx.ModelP
     small.graph.input.extend(model.graph.input)
     small.graph.output.extend(model.graph.output)
     for value in (*small.graph.input, *small.graph.output):
-        value.type.tensor_type.shape.SetInParent()  # The checker wants a shape; dimensions are `dimensions`' business.
+        if value.type.WhichOneof("value") in (None, "tensor_type"):
+            value.type.tensor_type.shape.SetInParent()  # The checker wants a shape; dimensions are `dimensions`' business.
     taken = {value.name for value in model.graph.input}
     anything = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, [])
     small.graph.input.extend(onnx.ValueInfoProto(name=t.name, type=anything) for t in model.graph.initializer if t.name not in taken)

@@ -12,6 +12,7 @@ from tgc.frontend_onnx.control import CONTROL
 from tgc.frontend_onnx.functions import Key, has_schema_body, key_of, opsets_of
 from tgc.frontend_onnx.registry import Registry, normal_domain, schema_of
 from tgc.frontend_onnx.structure import origin_of
+from tgc.frontend_onnx.structured import STRUCTURED, TEXTUAL
 
 LISTED = 12
 """Places that a message names for one problem."""
@@ -67,7 +68,7 @@ class Support:
             body = self.functions[key]
             for inner in body.node:
                 yield from self._missing(inner, opsets_of(body), (*callers, key))
-        elif not (key[0] == "" and node.op_type in CONTROL) and not has_schema_body(node, opset):
+        elif not (key[0] == "" and node.op_type in (*CONTROL, *STRUCTURED, *TEXTUAL)) and not has_schema_body(node, opset):
             yield operator(self.registry, node, opset)
 
 

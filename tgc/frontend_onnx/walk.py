@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, numpy_helper
 
 from tgc.errors import ModelError, TgcError, UnsupportedError
 from tgc.frontend_onnx.attributes import attribute_value, attributes_of
@@ -20,13 +20,14 @@ from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, sc
 from tgc.frontend_onnx.open_axes import admitted
 from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
 from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
+from tgc.frontend_onnx.structured import Call, Text, Value, is_structured, lower_structured, lower_text, tensors
 from tgc.frontend_onnx.tensors import tensor_array
 from tgc.frontend_onnx.unsupported import Problem, operator
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node, Shape
 from tgc.ir.lengths import Length, UndecidedError, symbols
 
-Values = MutableMapping[str, "Node | None"]
+Values = MutableMapping[str, "Value | None"]
 """What each name stands for; None for an optional input that a function's caller leaves out. A name that is missing though the
 model makes it comes from a node that is not supported, which is reported already."""
 
@@ -65,7 +66,9 @@ class Importer:
 def enter_initializers(importer: Importer, graph: GraphProto, needed: set[str], values: Values) -> None:
     """Enters the graph's weights that are `needed` into `values`."""
     for tensor in graph.initializer:
-        if tensor.name in needed:
+        if tensor.name in needed and tensor.data_type == TensorProto.STRING:
+            values[tensor.name] = Text(numpy_helper.to_array(tensor).astype(object))
+        elif tensor.name in needed:
             try:
                 array = tensor_array(tensor, importer.folder, f"initializer {tensor.name!r}")
                 values[tensor.name] = importer.b.graph.constant(array, tensor.name)
@@ -87,7 +90,7 @@ def lower_nodes(importer: Importer, nodes: Sequence[NodeProto], values: Values, 
             continue
         for name, result in zip(node.output, results, strict=False):
             if name and result is not None:
-                values[name] = result if frame.depth else _as_declared(importer, name, result, node)
+                values[name] = result if frame.depth or not isinstance(result, Node) else _as_declared(importer, name, result, node)
 
 
 def _place(node: NodeProto, frame: Frame) -> str:
@@ -98,9 +101,29 @@ def _place(node: NodeProto, frame: Frame) -> str:
 
 
 def _lower(
-    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame
-) -> Sequence[Node | None]:
+    importer: Importer, node: NodeProto, inputs: tuple[Value | None, ...], values: Values, frame: Frame
+) -> Sequence[Value | None]:
     """The node's results, one for each output; None for one that the model leaves out. Raises TgcError."""
+    domain = normal_domain(node.domain)
+    opset = frame.opsets.get(domain, 0)
+    if domain == "" and is_structured(node, inputs):
+        return _call_structured(importer, node, inputs, values, frame, opset)
+    if any(isinstance(value, Text) for value in inputs) or _makes_text(node):
+        importer.b.site = Site(_place(node, frame), node.op_type, opset, tuple(node.input), tuple(node.output))
+        return lower_text(importer.b, _resolved(node, frame), frame.opsets, inputs)
+    return _lower_tensors(importer, node, tensors(node.op_type, inputs), values, frame)
+
+
+def _makes_text(node: NodeProto) -> bool:
+    """Whether the node is a constant of strings."""
+    kinds = {a.name: a.t.data_type for a in node.attribute} if node.op_type == "Constant" else {}
+    return kinds.get("value") == TensorProto.STRING or bool({"value_string", "value_strings"} & set(kinds))
+
+
+def _lower_tensors(
+    importer: Importer, node: NodeProto, inputs: tuple[Node | None, ...], values: Values, frame: Frame
+) -> Sequence[Value | None]:
+    """`_lower` for tensors of numbers."""
     domain = normal_domain(node.domain)
     opset = frame.opsets.get(domain, 0)
     lowering = importer.registry.find(domain, node.op_type, opset)
@@ -197,7 +220,7 @@ def _fitting(
 
 def _call_function(
     importer: Importer, function: FunctionProto, node: NodeProto, inputs: tuple[Node | None, ...], frame: Frame, opset: int
-) -> Sequence[Node | None]:
+) -> Sequence[Value | None]:
     """The results of the function's body, lowered in place. Nodes in it that are not supported are reported one by one.
 
     A function of the model says which opsets it uses; a schema's body may leave some to the model.
@@ -227,7 +250,7 @@ def _call_control(
     def body(graph: GraphProto, arguments: Sequence[Node]) -> list[Node] | None:
         results = _subgraph(importer, graph, arguments, values, inside, node)
         enter()
-        return results
+        return None if results is None else [result for result in tensors(node.op_type, results) if result is not None]
 
     def attempt(make: Callable[[], Sequence[Node] | None]) -> Sequence[Node] | TgcError | None:
         known = len(importer.problems)
@@ -248,9 +271,30 @@ def _call_control(
     return [folder.small(result) for result in results]
 
 
+def _call_structured(
+    importer: Importer, node: NodeProto, inputs: tuple[Value | None, ...], values: Values, frame: Frame, opset: int
+) -> Sequence[Value | None]:
+    """The results of a node on sequences or optionals."""
+    b, place = importer.b, _place(node, frame)
+    site = Site(place, node.op_type, opset, tuple(node.input), tuple(node.output))
+    inside = Frame(frame.opsets, frame.arguments, place, frame.depth + 1)
+
+    def body(graph: GraphProto, arguments: Sequence[Value]) -> list[Value] | None:
+        results = _subgraph(importer, graph, arguments, values, inside, node)
+        b.site, b.graph.origin = site, place
+        return results
+
+    b.site, b.values, b.graph.origin = site, (), place
+    given = {name: a for name, a in attributes_of(node, frame.arguments).items() if a.type != AttributeProto.TYPE_PROTO}
+    attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items()}
+    results = lower_structured(node.op_type, Call(b, inputs, attributes, body))
+    folder = Folder(b.graph, importer.runtime)
+    return [None] * len(node.output) if results is None else [folder.small(r) if isinstance(r, Node) else r for r in results]
+
+
 def _subgraph(
-    importer: Importer, graph: GraphProto, arguments: Sequence[Node], values: Values, frame: Frame, node: NodeProto
-) -> list[Node] | None:
+    importer: Importer, graph: GraphProto, arguments: Sequence[Value], values: Values, frame: Frame, node: NodeProto
+) -> list[Value] | None:
     """The outputs of `graph` for `arguments`, its inputs; None where a problem, which is reported, stood in the way."""
     where = f"a subgraph of {origin_of(node)!r}"
     inner: Values = ChainMap({}, values)
@@ -265,7 +309,7 @@ def _subgraph(
     return results if len(results) == len(names) else None
 
 
-def _results(values: Values, names: Sequence[str], node: NodeProto) -> list[Node | None]:
+def _results(values: Values, names: Sequence[str], node: NodeProto) -> list[Value | None]:
     """What `names` stand for, up to the outputs that `node` has; None where a problem stood in the way."""
     return [values.get(name) for name, _ in zip(names, node.output, strict=False)]
 
