@@ -172,6 +172,40 @@ def test_output_that_is_a_file(model: Path, tmp_path: Path, capsys: pytest.Captu
     assert "the output folder is a file" in capsys.readouterr().err
 
 
+def test_opt_goes_on_to_a_program_and_schedules_kernels(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tgc.ir.text import parse_kernel, print_graph, print_kernel
+    from tgc.passes import program_of
+    from tgc.verify.bisect import plain_scheduler
+
+    graph = driver.import_graph(model, {"N": 2}, {})
+    (tmp_path / "small.tir").write_text(print_graph(graph))
+    assert tgc("opt", tmp_path / "small.tir", "--passes", "fold,program", "--target", "c") == 0
+    assert capsys.readouterr().out.startswith("program small")
+    plain = program_of(graph, driver.resolve("c"), scheduler=plain_scheduler).kernels[0]
+    (tmp_path / "kernel.tir").write_text(print_kernel(plain))
+    assert tgc("opt", tmp_path / "kernel.tir", "--passes", "schedule", "--target", "c") == 0
+    assert parse_kernel(capsys.readouterr().out) != plain
+    (tmp_path / "steps.json").write_text("[]")
+    assert tgc("opt", tmp_path / "kernel.tir", "--schedule", tmp_path / "steps.json") == 0
+    assert parse_kernel(capsys.readouterr().out) == plain
+    (tmp_path / "steps.json").write_text('[{"step": "Unroll", "var": "nowhere"}]')
+    assert tgc("opt", tmp_path / "kernel.tir", "--schedule", tmp_path / "steps.json") == 1
+    assert "does not fit" in capsys.readouterr().err
+
+
+def test_stop_after_and_dump_ir(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compile", model, "--dim", "N=1", "--target", "c", "-o", tmp_path / "out"]
+    assert tgc(*command, "--stop-after", "fold") == 0
+    assert "small" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert tgc(*command, "--dump-ir", tmp_path / "stages") == 0
+    names = sorted(path.name for path in (tmp_path / "stages").iterdir())
+    assert names[0] == "01-widen.tir"
+    assert names[-1].endswith("-program.tir")
+    assert tgc("opt", tmp_path / "stages" / "01-widen.tir", "--passes", "fold") == 0
+    assert tgc(*command, "--stop-after", "polish") == 1
+
+
 def test_print_ir_after(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compile", model, "--dim", "N=1", "--target", "c", "-o", tmp_path / "out", "--print-ir-after"]
     assert tgc(*command, "fold") == 0

@@ -15,6 +15,7 @@ from tgc.cli.build import compile_command
 from tgc.cli.inspect import inspect
 from tgc.cli.listings import ops, passes, targets
 from tgc.cli.opt import opt
+from tgc.cli.reduce import reduce
 from tgc.cli.run import run
 from tgc.cli.verify import verify
 from tgc.errors import TgcError
@@ -35,7 +36,7 @@ def group(state: State, debug: bool) -> None:
     state.debug = state.debug or debug
 
 
-for command in (compile_command, run, verify, bench, opt, inspect, ops, passes, targets):
+for command in (compile_command, run, verify, bench, opt, reduce, inspect, ops, passes, targets):
     group.add_command(command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import click
 from tgc.artifact import Artifact
 from tgc.cli.arguments import MODEL, compiling, json_option, keeping, mapping
 from tgc.cli.output import duration, print_json, print_table, progress, size
-from tgc.errors import OptionError
-from tgc.ir.graph import Graph
+from tgc.cli.stages import Stages, Stopped
 from tgc.ir.program import Program, launches
 
 
@@ -39,26 +37,31 @@ def build(
 @click.option("--check-passes", is_flag=True, help="Compare every pass with the interpreter (slow).")
 @click.option("--time-passes", is_flag=True, help="Print how long each step and each pass took.")
 @click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
+@click.option("--stop-after", metavar="PASS", help="Print what a pass made to standard output, and write no artifact.")
+@click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Write what every pass made to a file in DIR.")
 @json_option
 def compile_command(
     model: tuple[Path, ...], output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None,
-    as_json: bool, states: Any, shifts: Any, entries: Any, **flags: Any,
+    stop_after: str | None, dump_ir: Path | None, as_json: bool, states: Any, shifts: Any, entries: Any, **flags: Any,
 ) -> None:  # fmt: skip
     """Compile MODEL, an ONNX file or several, to a folder that stands alone.
 
     \b
     Example:
       tgc compile model.onnx --target c --shape input=1x3x224x224 -o out
+      tgc compile model.onnx --target c --dump-ir stages --time-passes
       tgc compile policy.onnx --state hidden=previous --entry run=plan,hidden --entry prepare=hidden
     """
-    observe = printer_after(print_ir_after) if print_ir_after else None
-    artifact = build(
-        model, selftest=selftest, check_passes=check_passes, observe=observe, states=mapping(states, "--state"),
-        shifts=mapping(shifts, "--shift"), entries=mapping(entries, "--entry"), **flags,
-    )  # fmt: skip
-    if print_ir_after and print_ir_after not in dict(artifact.passes):
-        names = ", ".join(name for name, _ in artifact.passes)
-        raise OptionError(f"no pass called {print_ir_after!r} ran", where="--print-ir-after", hint=f"these did: {names}")
+    stages = Stages(print_ir_after, stop_after, dump_ir)
+    try:
+        artifact = build(
+            model, selftest=selftest, check_passes=check_passes, observe=stages.observe, states=mapping(states, "--state"),
+            shifts=mapping(shifts, "--shift"), entries=mapping(entries, "--entry"), **flags,
+        )  # fmt: skip
+    except Stopped as stopped:
+        click.echo(stopped.text)
+        return
+    stages.require()
     folder = artifact.write(output or Path(artifact.name))
     if as_json:
         print_json({"folder": str(folder), **summary(artifact)})
@@ -71,18 +74,6 @@ def compile_command(
     if time_passes:
         rows = (*artifact.seconds, *((f"pass {name}", seconds) for name, seconds in artifact.passes))
         print_table(("step", "time"), [(name, duration(seconds)) for name, seconds in rows], right=(1,))
-
-
-def printer_after(wanted: str) -> Callable[[str, Graph | Program], None]:
-    """Prints what the pass called `wanted` made, to standard error."""
-
-    def observe(name: str, result: Graph | Program) -> None:
-        from tgc.ir.text import print_graph, print_program
-
-        if name == wanted:
-            click.echo(print_graph(result) if isinstance(result, Graph) else print_program(result), err=True)
-
-    return observe
 
 
 def _calls(program: Program) -> int:

@@ -10,6 +10,7 @@ import click
 
 from tgc.cli.arguments import MODEL, compiling, feeding, json_option, mapping
 from tgc.cli.build import build
+from tgc.cli.faults import find_fault, print_bounds
 from tgc.cli.output import print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -24,21 +25,28 @@ if TYPE_CHECKING:
 @click.option("--rtol", type=float, help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].")
 @click.option("--atol", type=float, default=0.0, show_default=True, help="Allowed absolute error on top.")
 @click.option("--per-kernel", is_flag=True, help="Also compare each kernel alone with the interpreter.")
+@click.option("--bounds", is_flag=True, help="Instead: show for every index of every kernel whether it is inside its buffer.")
+@click.option("--bisect/--no-bisect", default=True, show_default=True,
+              help="On a mismatch find the first wrong kernel or pass, and write a small model that shows it.")
+@click.option("--reproducer", type=click.Path(path_type=Path), help="Where to write that [default: NAME-reproducer].")
 @feeding
 @json_option
-def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kernel: bool, sizes: Any, seed: int, ranges: Any,
-           as_json: bool, **flags: Any) -> int:  # fmt: skip
+def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kernel: bool, bounds: bool, bisect: bool,
+           reproducer: Path | None, sizes: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> int:  # fmt: skip
     """Compile MODEL, run it, and compare each output; exit status 1 where one is too far off.
 
     \b
     Example:
       tgc verify model.onnx --target opencl --rtol 1e-3
+      tgc verify model.onnx --target c --bounds
     """
     from tgc.run.open_shapes import raw_inputs
     from tgc.verify import Tolerance, cases, verify_kernels
     from tgc.verify import verify as check
 
     artifact = build(model, **flags)
+    if bounds:
+        return print_bounds(artifact, as_json)
     tolerance = Tolerance(1e-2 if rtol is None and artifact.target.precision == "mixed" else rtol, atol)
     found = cases(model, artifact.graph, against, seed, mapping(ranges, "--range"), mapping(sizes, "--size"))
     reports = check(artifact, found, tolerance)
@@ -48,14 +56,19 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
             raw = raw_inputs(artifact.graph.open, artifact.graph.inputs, found[0].inputs)
             kernels = verify_kernels(artifact, raw, tolerance, watch=watch)
     passed = all(report.passed for report in reports) and all(kernel.passed for kernel in kernels)
+    wrong = next((case for case, report in zip(found, reports, strict=True) if not report.passed), None)
+    told = find_fault(artifact, model, wrong, tolerance, reproducer, flags) if bisect and wrong is not None else None
     if as_json:
         listed = {"kernels": [{**asdict(kernel), "passed": kernel.passed} for kernel in kernels]} if per_kernel else {}
-        print_json({"passed": passed, "cases": [_plain(report) for report in reports], **listed})
+        more = {"found": told.plain()} if told else {}
+        print_json({"passed": passed, "cases": [_plain(report) for report in reports], **listed, **more})
         return 0 if passed else 1
     for report in reports:
         _print(report)
     if per_kernel:
         _print_kernels(kernels)
+    if told is not None:
+        told.print()
     return 0 if passed else 1
 
 

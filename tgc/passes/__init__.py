@@ -15,7 +15,7 @@ from tgc.ir.graph import Graph
 from tgc.ir.interface import Interface
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
-from tgc.passes.assemble import assemble
+from tgc.passes.assemble import Scheduler, assemble
 from tgc.passes.check import check_graph, check_program
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
@@ -78,12 +78,19 @@ PLAIN = Interface()
 
 
 def compile_graph(
-    graph: Graph, target: Target, *, interface: Interface = PLAIN, check: bool = False, observe: Observer | None = None
+    graph: Graph,
+    target: Target,
+    *,
+    interface: Interface = PLAIN,
+    check: bool = False,
+    observe: Observer | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Program:
     """The program that computes `graph` on `target`, with the states and entry points of `interface`.
 
     check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs (slow).
-    observe: called with each pass's name and result. Raises InvalidIrError where a pass wrote something invalid.
+    observe: called with each pass's name and result. scheduler: in place of the heuristic.
+    Raises InvalidIrError where a pass wrote something invalid.
     """
     for step in GRAPH_PASSES:
         before, graph = graph, step.run(graph, target)
@@ -92,8 +99,7 @@ def compile_graph(
             check_graph(step.name, before, graph)
         if observe:
             observe(step.name, graph)
-    parts = [(name, layout(partition(part), texels=target.images)) for name, part in split(graph, interface)]
-    program = assemble(parts, graph, interface, polisher_for(target), scheduler_for(target))
+    program = program_of(graph, target, interface, scheduler)
     if check:
         verify_program(program)
         check_program(graph, interface, program)
@@ -106,3 +112,9 @@ def compile_graph(
         if observe:
             observe("images", program)
     return program
+
+
+def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, scheduler: Scheduler | None = None) -> Program:
+    """The program that computes `graph` as it is: partitioned, laid out, and assembled of scheduled loop nests."""
+    parts = [(name, layout(partition(part), texels=target.images)) for name, part in split(graph, interface)]
+    return assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))

@@ -51,7 +51,7 @@ def verify_kernels(
 ) -> list[KernelReport]:
     """One report for each launch of `artifact`, in order, with the model's `inputs`."""
     program = artifact.program
-    memory = _memory(program, inputs)
+    memory = memory_of(program, inputs)
     reports = []
     calls = list(launches(program.steps))
     alone: dict[str, Model] = {}
@@ -61,7 +61,7 @@ def verify_kernels(
         kernel = program.kernel(call.kernel)
         if call.kernel not in alone:
             alone[call.kernel] = compiled_alone(kernel, artifact.target, program.alignment)
-        windows = _windows(kernel, call, memory)
+        windows = windows_of(kernel, call, memory)
         sampled, share = sample(kernel, budget)
         expected = {name: data.copy() for name, data in windows.items()}
         if sampled is not None:
@@ -75,7 +75,7 @@ def verify_kernels(
     return reports
 
 
-def _memory(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def memory_of(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """One array for each storage, none shared: inputs and weights filled, the rest zero."""
     memory: dict[str, Array] = {s.name: np.zeros(s.size, s.dtype.numpy) for s in program.storages}
     for storage in program.storages:
@@ -86,7 +86,7 @@ def _memory(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return memory
 
 
-def _windows(kernel: Kernel, call: Call, memory: Mapping[str, Array]) -> dict[str, Array]:
+def windows_of(kernel: Kernel, call: Call, memory: Mapping[str, Array]) -> dict[str, Array]:
     """The part of memory that each parameter of this call sees; a view, so writing to it writes to memory."""
     return {
         parameter.buffer.name: memory[argument.storage][argument.start : argument.start + parameter.buffer.size]
