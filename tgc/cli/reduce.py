@@ -28,7 +28,8 @@ if TYPE_CHECKING:
               help="What fails: compiling it, in the same way, or its outputs, compared with ONNX Runtime's.")
 @click.option("--command", metavar="COMMAND", help="Or a command that exits with 0 as long as the model, put in place of {}, still fails.")
 @feeding
-def reduce(model: Path, output: Path | None, check: str, command: str | None, seed: int, ranges: Any, **flags: Any) -> None:  # fmt: skip
+def reduce(model: Path, output: Path | None, check: str, command: str | None, sizes: Any, seed: int, ranges: Any,
+           **flags: Any) -> None:  # fmt: skip
     """Make MODEL, which fails, as small as it can be and still fail.
 
     \b
@@ -42,7 +43,9 @@ def reduce(model: Path, output: Path | None, check: str, command: str | None, se
     from tgc.verify.minimise import minimise
 
     source = read_whole(model)
-    opened = model_inputs(source, mapping(flags["dims"], "--dim"), mapping(flags["shapes"], "--shape"))
+    dims = {**mapping(flags["dims"], "--dim"), **mapping(sizes, "--size")}
+    largest = {name: size if isinstance(size, int) else max(size) for name, size in dims.items()}
+    opened = model_inputs(source, largest, mapping(flags["shapes"], "--shape"))
     with progress(f"reducing {model.name}") as watch:
         whole = run_whole(source, draw(opened, seed, mapping(ranges, "--range")))
         part = minimise(whole, _check(command, check, flags, whole.model), watch=watch)
