@@ -8,7 +8,7 @@ from tgc.ir import ops
 from tgc.ir.dtypes import BOOL, F16, F32, I8, I64, INDEX, DType
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, apply, cast, index
 from tgc.ir.kernel import Alloc, For, If, Kernel, Parameter, Statement, Store, block
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Storage, Tensor
 from tgc.ir.rewrite import walk
 
 I, J, K = Var("i"), Var("j"), Var("k")  # noqa: E741
@@ -224,3 +224,25 @@ def register_array(rows: int = 4, lanes: int = 4) -> Program:
         For(K, rows, Store(y, K, Load(sums, K))),
     )  # fmt: skip
     return one_kernel("register_array", body, (x,), (y,))
+
+
+def loops() -> Program:
+    """y = (x + 1) * 2 by way of the arena, four elements a launch: a loop, two loops in each other, and a launch between."""
+    x, y = buffer("x", 4), buffer("y", 4)
+    plus_one = Kernel("plus", (Parameter(x, "read"), Parameter(y, "write")), For(I, 4, Store(y, I, add(Load(x, I), Lit(1.0, F32)))))
+    twice = Kernel("times", (Parameter(x, "read"), Parameter(y, "write")), For(I, 4, Store(y, I, mul(Load(x, I), Lit(2.0, F32)))))
+    steps = (
+        Repeat(4, (Call("plus", (Argument("x", 0, (4,)), Argument("t", 12, (-4,)))),)),
+        Call("times", (Argument("t", 0), Argument("y", 28))),
+        Repeat(2, (
+            Repeat(2, (Call("times", (Argument("t", 0, (8, 4)), Argument("y", 0, (8, 4)))),)), Call("plus", (Argument("x"), Argument("u"))),
+        )),
+        Repeat(3, (Call("plus", (Argument("y", 0, (4,)), Argument("y", 16, (4,)))),)),
+    )  # fmt: skip
+    storages = (
+        Storage("x", "input", F32, 16, 0, (16,)), Storage("y", "output", F32, 32, 0, (32,)), Storage("t", "arena", F32, 16, 64, (16,)),
+        Storage("u", "arena", F32, 4, 0, (4,)),
+    )  # fmt: skip
+    return Program(
+        "loops", (Tensor("x", F32, (16,), "x"),), (Tensor("y", F32, (32,), "y"),), (plus_one, twice), steps, storages, np.zeros(0, np.uint8), 128
+    )

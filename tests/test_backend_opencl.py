@@ -20,7 +20,7 @@ from tgc.ir.dtypes import F32, F64
 from tgc.ir.expr import Load
 from tgc.ir.interpret import run_program
 from tgc.ir.kernel import For, Store
-from tgc.ir.program import Program, Storage
+from tgc.ir.program import Program, Repeat, Storage
 from tgc.run import load
 from tgc.run.opencl import chosen_device, driver_environment, icd_loader
 from tgc.targets import OPENCL
@@ -31,7 +31,7 @@ SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=
 RUNTIME = tuple(name for name in FILES if name.endswith(".c"))
 PROGRAMS = [
     programs.relu(), programs.matmul(lanes=4), programs.padded(), programs.padded(lanes=4), programs.two_kernels(), programs.stateful(),
-    programs.mixed(), programs.permuted(lanes=4), programs.register_array(),
+    programs.mixed(), programs.permuted(lanes=4), programs.register_array(), programs.loops(),
 ]  # fmt: skip
 CASES = [
     "host_pointers", "two_contexts", "in_order", "out_of_order", "ring_and_mapped", "binary_cache", "given_context", "bad_arguments",
@@ -162,6 +162,22 @@ def test_empty_launches_are_left_out():
     empty = replace(program.kernels[1], body=replace(program.kernels[1].body, extent=0, kind="grid0"))
     host = opencl.emit(replace(program, kernels=(program.kernels[0], empty)), OPENCL, EmitOptions())["two.h"].decode()
     assert "#define TWO_LAUNCH_COUNT 1" in host
+
+
+def test_loops_are_loops():
+    """Launches are listed once, and the runtime repeats them."""
+    files = opencl.emit(programs.loops(), OPENCL, EmitOptions())
+    assert "#define LOOPS_LAUNCH_COUNT 5" in files["loops.h"].decode()
+    assert "{ 0, 1, 4 },\n  { 2, 4, 2 },\n  { 2, 3, 2 },\n  { 4, 5, 3 },\n" in files["loops.c"].decode()
+
+
+def test_loops_too_deep_are_refused():
+    program = programs.loops()
+    deep = program.steps[0]
+    for _ in range(8):
+        deep = Repeat(1, (deep,))
+    with pytest.raises(UnsupportedError, match="more than 8 loops"):
+        opencl.emit(replace(program, steps=(deep,)), OPENCL, EmitOptions())
 
 
 def test_what_is_too_large_for_int_indices():

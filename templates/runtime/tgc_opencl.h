@@ -45,9 +45,18 @@ typedef struct tgc_cl_argument {
   int32_t start;         /* in elements of the buffer's type, of an image in texels */
   uint16_t element_bytes;
   uint8_t memory;        /* TGC_CL_ARENA, ... */
-  uint8_t unused;
+  uint8_t step_count;    /* loops around the launch, outermost first, in whose iterations `start` moves on */
   uint32_t tensor;       /* which input, output or image */
+  uint32_t first_step;   /* in the table of steps: by how many elements */
 } tgc_cl_argument;
+
+/* Launches that run `count` times in a row, as `first` to `end` - 1 in order. An outer loop comes before those in it. */
+typedef struct tgc_cl_repeat {
+  uint32_t first;
+  uint32_t end;
+  int32_t count;
+} tgc_cl_repeat;
+#define TGC_CL_DEPTH 8 /* loops in each other at most */
 
 /* Part of the arena or the weights as an image of RGBA texels: two-dimensional, or, where height is 0, the memory from its beginning on
  * as one row (image1d_buffer_t). */
@@ -77,11 +86,14 @@ typedef struct tgc_cl_model {
   const char *build_options;
   const tgc_cl_launch *launches;
   const tgc_cl_argument *arguments;
+  const int32_t *steps;
+  const tgc_cl_repeat *repeats;
   const tgc_cl_image *images;
   const uint32_t *entry_launches; /* where each entry point's launches begin, and where the last one's end */
   uint32_t needs; /* TGC_CL_NEEDS_FP64, ... */
   uint32_t source_lines;
   uint32_t launch_count;
+  uint32_t repeat_count;
   uint32_t image_count;
   uint8_t program_sha256[32]; /* of the source and the build options: what binaries are known by */
 } tgc_cl_model;

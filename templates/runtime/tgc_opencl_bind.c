@@ -60,6 +60,12 @@ uint32_t tgc_cl_entry_tensor(const tgc_cl_context *self, uint32_t entry, uint32_
   return position < row->input_count ? row->inputs[position] : self->model->input_count + row->outputs[position - row->input_count];
 }
 
+int32_t tgc_cl_first_element(const tgc_cl_context *self, const tgc_cl_argument *argument) {
+  if (argument->memory == TGC_CL_INPUT) return applied(self, argument->tensor)->first;
+  if (argument->memory == TGC_CL_OUTPUT) return applied(self, self->model->input_count + argument->tensor)->first;
+  return 0;
+}
+
 tgc_status tgc_cl_apply_slot(tgc_cl_context *self, uint32_t entry) {
   const uint32_t count = tgc_cl_entry_count(self, entry);
   uint32_t position;

@@ -51,18 +51,55 @@ static tgc_status take(tgc_cl_context *self, uint32_t entry) {
   return status;
 }
 
-tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, uint32_t entry, cl_command_queue queue) {
+/* Moves on the arguments of a launch that is inside of loops. at: the iteration of each loop around. */
+static tgc_status move_arguments(tgc_cl_context *self, uint32_t launch, const int32_t *at) {
   const tgc_cl_model *data = self->program_data;
-  uint32_t launch;
-  for (launch = data->entry_launches[entry]; launch < data->entry_launches[entry + 1]; ++launch) {
-    const tgc_cl_launch *row = &data->launches[launch];
-    const tgc_status status = order(self);
-    cl_int error;
-    if (status != TGC_OK) return status;
-    error = clEnqueueNDRangeKernel(queue, self->arrays.kernels[launch], 3, NULL, row->global, row->local, 0, NULL, NULL);
-    if (error != CL_SUCCESS) return tgc_cl_check(self, error, "clEnqueueNDRangeKernel", row->kernel);
+  const tgc_cl_launch *row = &data->launches[launch];
+  uint32_t position, level;
+  for (position = 0; position < row->argument_count; ++position) {
+    const tgc_cl_argument *argument = &data->arguments[row->first_argument + position];
+    cl_int start = argument->start + tgc_cl_first_element(self, argument), error;
+    if (!argument->step_count) continue;
+    for (level = 0; level < argument->step_count; ++level) start += at[level] * data->steps[argument->first_step + level];
+    error = clSetKernelArg(self->arrays.kernels[launch], 2 * position + 1, sizeof start, &start);
+    if (error != CL_SUCCESS) return tgc_cl_check(self, error, "clSetKernelArg", row->kernel);
   }
-  return order(self);
+  return TGC_OK;
+}
+
+static tgc_status enqueue_kernel(tgc_cl_context *self, cl_command_queue queue, uint32_t launch, uint32_t depth, const int32_t *at) {
+  const tgc_cl_launch *row = &self->program_data->launches[launch];
+  tgc_status status = order(self);
+  if (status == TGC_OK && depth) status = move_arguments(self, launch, at);
+  if (status != TGC_OK) return status;
+  return tgc_cl_check(self, clEnqueueNDRangeKernel(queue, self->arrays.kernels[launch], 3, NULL, row->global, row->local, 0, NULL, NULL),
+                      "clEnqueueNDRangeKernel", row->kernel);
+}
+
+/* Launches `first` to `end` - 1, loops and all; those from `repeat` on are not begun yet. It calls itself TGC_CL_DEPTH deep at most. */
+static tgc_status enqueue_range(tgc_cl_context *self, cl_command_queue queue, uint32_t first, uint32_t end, uint32_t repeat,
+                                uint32_t depth, int32_t *at) {
+  const tgc_cl_model *data = self->program_data;
+  tgc_status status = TGC_OK;
+  while (status == TGC_OK && first < end) {
+    while (repeat < data->repeat_count && data->repeats[repeat].first < first) ++repeat;
+    if (repeat == data->repeat_count || data->repeats[repeat].first != first) {
+      status = enqueue_kernel(self, queue, first++, depth, at);
+      continue;
+    }
+    for (at[depth] = 0; status == TGC_OK && at[depth] < data->repeats[repeat].count; ++at[depth]) {
+      status = enqueue_range(self, queue, first, data->repeats[repeat].end, repeat + 1, depth + 1, at);
+    }
+    first = data->repeats[repeat++].end;
+  }
+  return status;
+}
+
+tgc_status tgc_cl_enqueue_kernels(tgc_cl_context *self, uint32_t entry, cl_command_queue queue) {
+  const uint32_t *bounds = &self->program_data->entry_launches[entry];
+  int32_t at[TGC_CL_DEPTH + 1];
+  const tgc_status status = enqueue_range(self, queue, bounds[0], bounds[1], 0, 0, at);
+  return status == TGC_OK ? order(self) : status;
 }
 
 static tgc_status enqueue_frame(tgc_cl_context *self, uint32_t entry, cl_uint wait_count, const cl_event *wait_list, cl_event *event) {

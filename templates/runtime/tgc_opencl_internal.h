@@ -40,6 +40,8 @@ const tgc_tensor *tgc_cl_tensor(const tgc_cl_context *self, uint32_t number);
 /* The inputs and outputs of an entry point: tgc_cl_entry_count of them, each a number as tgc_cl_bound takes it. */
 uint32_t tgc_cl_entry_count(const tgc_cl_context *self, uint32_t entry);
 uint32_t tgc_cl_entry_tensor(const tgc_cl_context *self, uint32_t entry, uint32_t position);
+/* The element at which an argument's memory begins that is bound now: 0 but for inputs and outputs. */
+int32_t tgc_cl_first_element(const tgc_cl_context *self, const tgc_cl_argument *argument);
 /* Sets those of the entry point's kernel arguments that are not what the selected slot says. TGC_BAD_ARGUMENT where a tensor of its is
  * not bound. */
 tgc_status tgc_cl_apply_slot(tgc_cl_context *self, uint32_t entry);
