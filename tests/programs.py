@@ -243,6 +243,5 @@ def loops() -> Program:
         Storage("x", "input", F32, 16, 0, (16,)), Storage("y", "output", F32, 32, 0, (32,)), Storage("t", "arena", F32, 16, 64, (16,)),
         Storage("u", "arena", F32, 4, 0, (4,)),
     )  # fmt: skip
-    return Program(
-        "loops", (Tensor("x", F32, (16,), "x"),), (Tensor("y", F32, (32,), "y"),), (plus_one, twice), steps, storages, np.zeros(0, np.uint8), 128
-    )
+    tensors = (Tensor("x", F32, (16,), "x"),), (Tensor("y", F32, (32,), "y"),)
+    return Program("loops", *tensors, (plus_one, twice), steps, storages, np.zeros(0, np.uint8), 128)

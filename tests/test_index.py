@@ -13,6 +13,7 @@ from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Expr, Load, Var
 from tgc.ir.index import Index
+from tgc.ir.index_clamp import clamp
 from tgc.ir.text_expression import print_expr
 
 Values = np.ndarray
@@ -173,7 +174,7 @@ def test_what_is_not_known_is_opaque() -> None:
 def test_clamp_stays_inside(pair: Pair, extent: int) -> None:
     expr = ix.to_expr(pair.index)
     assume(not isinstance(expr, ex.Lit))
-    clamped = ix.clamp(expr, extent)
+    clamped = clamp(expr, extent)
     np.testing.assert_array_equal(evaluate(ix.to_expr(clamped)), np.clip(pair.values, 0, extent - 1))
     low, high = ix.bounds(clamped)
     assert low >= 0

@@ -78,7 +78,11 @@ def compile(
             options = replace(options, golden=record(graph, program, half=chosen.precision == "mixed"))
     with clock.step("emit"):
         files = emit(program, chosen, options)
-    artifact = Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps))
+    return _written(Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps)), output)
+
+
+def _written(artifact: Artifact, output: str | Path | None) -> Artifact:
+    """`artifact`, which is in the folder `output` too where one is given."""
     if output is not None:
         artifact.write(output)
     return artifact

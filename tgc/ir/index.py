@@ -325,11 +325,12 @@ def from_expr(expr: Expr, extents: Mapping[Var, int]) -> Index:
 def expression_bounds(expr: Expr, extents: Mapping[Var, int]) -> Bounds:
     """An interval that holds every value of the scalar integer expression `expr`, which wraps where its type does."""
     low, high = _unwrapped_bounds(expr, extents)
-    lowest, highest = UNBOUNDED if expr.dtype == INDEX else _range_of(expr.dtype)
+    lowest, highest = UNBOUNDED if expr.dtype == INDEX else type_bounds(expr.dtype)
     return (low, high) if lowest <= low and high <= highest else (lowest, highest)
 
 
-def _range_of(dtype: DType) -> Bounds:
+def type_bounds(dtype: DType) -> Bounds:
+    """The least and the greatest value of an integer type, or of bool."""
     bits = 1 if dtype.kind == "bool" else dtype.bits - (dtype.kind == "int")
     return (-(1 << bits) if dtype.kind == "int" else 0, (1 << bits) - 1)
 
@@ -354,7 +355,7 @@ def _unwrapped_bounds(expr: Expr, extents: Mapping[Var, int]) -> Bounds:
             return _choice_bounds(condition, a, b, extents)
         case Apply(op, (a,)) if op is ops.CAST and not a.dtype.is_float:
             return expression_bounds(a, extents)
-    return _range_of(expr.dtype)
+    return type_bounds(expr.dtype)
 
 
 def _choice_bounds(condition: Expr, a: Expr, b: Expr, extents: Mapping[Var, int]) -> Bounds:
@@ -393,15 +394,3 @@ def maximum(a: Index, b: Index) -> Index:
     if b0 >= a1:
         return b
     return opaque(ex.apply(ops.MAX, to_expr(a), to_expr(b)), max(a0, b0), max(a1, b1))
-
-
-def clamp(expr: Expr, extent: int) -> Index:
-    """The integer expression `expr` forced into 0 .. extent - 1, in its own type, so that an INDEX of few bits holds it."""
-    if extent == 1:
-        return ZERO
-    dtype = expr.dtype
-    at_least = ex.apply(ops.MAX, expr, Lit(0, dtype)) if dtype.kind == "int" else expr
-    last = Lit(extent - 1, dtype)
-    fits = dtype != INDEX and _range_of(dtype)[1] < extent
-    inside = at_least if fits else ex.apply(ops.WHERE, ex.apply(ops.LT, at_least, last), at_least, last)
-    return opaque(ex.cast(inside, INDEX), 0, extent - 1)

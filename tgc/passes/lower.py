@@ -32,6 +32,7 @@ from tgc.ir.graph import (
     Window,
 )
 from tgc.ir.index import Index
+from tgc.ir.index_clamp import clamp
 from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Statement, Store, block
 from tgc.ir.partition import Binding, Lowered, Partition, Place, Region, binding
 from tgc.ir.rewrite import map_expressions, rewrite, substitute
@@ -202,7 +203,7 @@ class _Lowering:
             if low >= 0 and high < extent:
                 inner.append(ix.opaque(ix.to_expr(wanted), low, high) if ix.bounds(wanted) != (low, high) else wanted)
             else:
-                inner.append(ix.clamp(plain or value, extent))
+                inner.append(clamp(plain or value, extent))
         return tuple(inner)
 
     def _reduce(self, node: Reduce, at: Vector, scope: _Scope) -> Expr:
