@@ -17,6 +17,7 @@ from onnx.backend.test.case.test_case import TestCase as Case
 from tgc.errors import ModelError, UnsupportedError
 from tgc.frontend_onnx import import_model
 from tgc.frontend_onnx.registry import standard_registry
+from tgc.ir.dtypes import from_numpy
 from tgc.ir.graph import Graph
 from tgc.ir.interpret import run_graph
 
@@ -93,7 +94,7 @@ def check(case: Case) -> None:
                 assert got.shape == wanted.shape, value.name
                 if case.name.startswith(RANDOM) and not case.name.startswith(EXACT):
                     continue
-                if wanted.dtype.kind in "fV":
+                if from_numpy(wanted.dtype).is_float:
                     atol = max([case.atol, *(value for name, value in LOOSE.items() if case.name.startswith(name))])
                     rtol = max(case.rtol, 2 * float(ml_dtypes.finfo(wanted.dtype).eps))  # a rounding or two of the stored type
                     np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=rtol, atol=atol)

@@ -37,7 +37,7 @@ uint32_t tgc_element_bytes(int32_t dtype) {
     case TGC_I16: case TGC_U16: case TGC_F16: case TGC_BF16: return 2;
     case TGC_I32: case TGC_U32: case TGC_F32: return 4;
     case TGC_I64: case TGC_U64: case TGC_F64: return 8;
-    default: return 0;
+    default: return dtype >= TGC_F8E4M3FN && dtype <= TGC_U2 ? 1 : 0;
   }
 }
 

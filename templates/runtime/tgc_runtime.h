@@ -23,7 +23,10 @@ typedef enum tgc_status {
 
 typedef enum tgc_dtype {
   TGC_BOOL = 0, TGC_I8 = 1, TGC_I16 = 2, TGC_I32 = 3, TGC_I64 = 4, TGC_U8 = 5, TGC_U16 = 6, TGC_U32 = 7, TGC_U64 = 8,
-  TGC_F16 = 9, TGC_BF16 = 10, TGC_F32 = 11, TGC_F64 = 12
+  TGC_F16 = 9, TGC_BF16 = 10, TGC_F32 = 11, TGC_F64 = 12,
+  /* Floats of 8 bits are bytes. The rest share bytes, two or four to one, the first lowest: an odd element out leaves the bits above 0. */
+  TGC_F8E4M3FN = 13, TGC_F8E4M3FNUZ = 14, TGC_F8E5M2 = 15, TGC_F8E5M2FNUZ = 16, TGC_F8E8M0 = 17,
+  TGC_F4E2M1 = 18, TGC_I4 = 19, TGC_U4 = 20, TGC_I2 = 21, TGC_U2 = 22
 } tgc_dtype;
 
 /* An input or output: row-major, `bytes` bytes in all. */
@@ -82,7 +85,7 @@ typedef struct tgc_model {
 /* What a status means, in English; never null. */
 const char *tgc_status_text(int32_t status);
 
-/* Bytes of one element of a tgc_dtype; 0 for any other number. */
+/* Bytes of one element of a tgc_dtype, 1 for those that share a byte; 0 for any other number. */
 uint32_t tgc_element_bytes(int32_t dtype);
 
 /* The position of the tensor called `name` among `count`; -1 where there is none. */

@@ -46,7 +46,12 @@ static void put(void *data, uint64_t element, int32_t dtype, uint64_t word, uint
     case TGC_F32: u32 = float_bits(fraction(word, 24, positive)); break;
     case TGC_F16: u16 = half_bits(fraction(word, 11, positive)); break;
     case TGC_BF16: u16 = (uint16_t)(float_bits(fraction(word, 8, positive)) >> 16); break;
-    case TGC_I8: case TGC_U8: u8 = (uint8_t)(word >> 56); break;
+    case TGC_I8: case TGC_U8: case TGC_I4: case TGC_U4: case TGC_I2: case TGC_U2: u8 = (uint8_t)(word >> 56); break;
+    case TGC_F8E8M0: u8 = (uint8_t)((word >> 56 & 7u) | 0x78u); break; /* 2^-7 to 1 */
+    case TGC_F4E2M1: u8 = (uint8_t)(word >> 56 & (positive ? 0x77u : 0xffu)); break;
+    case TGC_F8E4M3FN: case TGC_F8E4M3FNUZ: case TGC_F8E5M2: case TGC_F8E5M2FNUZ: /* below 2, and neither -0 nor NaN */
+      u8 = (uint8_t)((word >> 56 & (positive ? 0x3fu : 0xbfu)) | 1u);
+      break;
     default: break; /* wider integers and bool: 0 or 1 */
   }
   if (width == 4) from = &u32;

@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tgc.ir.dtypes import DType, from_numpy
+from tgc.ir.dtypes import F4E2M1, F8E8M0, SMALL, DType, from_numpy
 from tgc.ir.graph import Graph
 from tgc.ir.interpret import run_graph
+from tgc.ir.packing import from_stored, stored_bytes, to_stored
 from tgc.ir.program import Program
 
 SAMPLES = 256
@@ -47,7 +48,8 @@ class Tensor(Protocol):
 class GoldenOutput:
     """What one output should be.
 
-    elements: row-major positions. values: 64 bits for each of them, a float widened to f64, a whole number to 64 bits.
+    elements: row-major positions; of small types, of bytes. values: 64 bits for each of them, a float widened to f64, a whole
+    number to 64 bits.
     tolerance: absolute error that passes.
     """
 
@@ -79,11 +81,15 @@ def generated(inputs: Sequence[Tensor], positive: bool) -> dict[str, Array]:
 
     Element e of input i comes from SplitMix64 at counter 2^40 i + e + 1 (Steele, Lea, Flood, "Fast splittable pseudorandom number
     generators", 2014). Floats keep as many leading bits as their type holds exactly, so there is nothing to round.
+    Of small types e counts bytes, and each is the leading byte of its word with some bits changed (`_small_bytes`).
     """
     return {tensor.name: _drawn(tensor, position, positive) for position, tensor in enumerate(inputs)}
 
 
 def _drawn(tensor: Tensor, position: int, positive: bool) -> Array:
+    if tensor.dtype in SMALL:
+        words = _split_mix(np.arange(stored_bytes(tensor.dtype, tensor.shape), dtype=np.uint64) + np.uint64((position << 40) + 1))
+        return from_stored(_small_bytes((words >> np.uint64(56)).astype(np.uint8), tensor.dtype, positive), tensor.dtype, tensor.shape)
     dtype = np.dtype(tensor.dtype.numpy)
     count = int(np.prod(tensor.shape, dtype=object))
     words = _split_mix(np.arange(count, dtype=np.uint64) + np.uint64((position << 40) + 1))
@@ -95,6 +101,17 @@ def _drawn(tensor: Tensor, position: int, positive: bool) -> Array:
     width = 8 if tensor.dtype.is_integer and tensor.dtype.bits == 8 else 1
     small = (words >> np.uint64(64 - width)).astype(np.uint8)
     return (small.view(dtype) if width == 8 else small.astype(dtype)).reshape(tensor.shape)
+
+
+def _small_bytes(drawn: npt.NDArray[np.uint8], dtype: DType, positive: bool) -> npt.NDArray[np.uint8]:
+    """Integers of 4 and 2 bits, and F4E2M1, of any value; F8E8M0 from 2^-7 to 1; other floats below 2, none of them -0 or NaN."""
+    if dtype == F8E8M0:
+        return drawn & np.uint8(7) | np.uint8(0x78)
+    if dtype == F4E2M1:
+        return drawn & np.uint8(0x77 if positive else 0xFF)
+    if dtype.bits < 8:
+        return drawn
+    return drawn & np.uint8(0x3F if positive else 0xBF) | np.uint8(1)
 
 
 def _split_mix(counters: Words) -> Words:
@@ -134,7 +151,7 @@ def _run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 def _nudged(value: Array) -> Array:
     """A float input with each element a little further from zero or nearer to it, by turns of a random coin."""
-    if value.dtype.kind in "iub":
+    if value.dtype.kind in "iub" or from_numpy(value.dtype) in SMALL:
         return value
     step = 2.0 ** -min(16, _SIGNIFICANT_BITS[from_numpy(value.dtype).name] - 1)
     coins = _split_mix(np.arange(1, value.size + 1, dtype=np.uint64)).reshape(value.shape) & np.uint64(1)
@@ -143,9 +160,9 @@ def _nudged(value: Array) -> Array:
 
 
 def _recorded(expected: Array, moved: Array, half: bool) -> GoldenOutput:
-    plain = np.ravel(expected)
+    plain = np.ravel(to_stored(expected))
     if plain.dtype.kind in "iub":
-        tolerance, stable = 0.0, plain == np.ravel(moved)
+        tolerance, stable = 0.0, plain == np.ravel(to_stored(moved))
     else:
         numbers, others = plain.astype(np.float64), np.ravel(moved).astype(np.float64)
         largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=_SMALLEST_SCALE))
@@ -185,7 +202,7 @@ def first_mismatch(golden: Golden, outputs: Mapping[str, Array]) -> Mismatch | N
     """The first value of `outputs`, in the model's order, that is not what `golden` says; None where all are."""
     for recorded, (name, value) in zip(golden.outputs, outputs.items(), strict=True):
         elements = np.array(recorded.elements, np.intp)
-        plain, expected = np.ravel(value)[elements], np.array(recorded.values, np.uint64)
+        plain, expected = np.ravel(to_stored(value))[elements], np.array(recorded.values, np.uint64)
         is_float = plain.dtype.kind not in "iub"
         given = bits(plain)
         fine = agree(given.view(np.float64), expected.view(np.float64), recorded.tolerance) if is_float else given == expected
@@ -199,5 +216,5 @@ def first_mismatch(golden: Golden, outputs: Mapping[str, Array]) -> Mismatch | N
 def scratch_bytes(program: Program) -> int:
     """Memory that a self-test needs for inputs and outputs: each rounded up beyond its end to a multiple of 8 bytes."""
     return sum(
-        int(np.prod(tensor.shape, dtype=object)) * tensor.dtype.bytes // 8 * 8 + 8 for tensor in (*program.inputs, *program.outputs)
+        stored_bytes(tensor.dtype, tensor.shape) // 8 * 8 + 8 for tensor in (*program.inputs, *program.outputs)
     )

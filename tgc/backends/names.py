@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tgc.ir.dtypes import DType
+from tgc.ir.packing import stored_bytes
 from tgc.ir.program import EntryPoint, Program, Tensor, calls_of
 
 KEYWORDS = frozenset((
@@ -23,7 +24,8 @@ class TensorView:
     """An input or output as the templates show it.
 
     position: in the order of the inputs or outputs. identifier: unique among both. c_type: of one element. constant: its tgc_dtype.
-    text: type and shape in words. literal: the name as a C string. count: elements; bytes: of all of them.
+    text: type and shape in words. literal: the name as a C string. count: elements, or bytes where elements share them. bytes: of all
+    of them.
     """
 
     position: int
@@ -90,13 +92,11 @@ def _purpose(program: Program, entry: EntryPoint) -> str:
 
 
 def _view(tensor: Tensor, position: int, taken: set[str]) -> TensorView:
-    count = 1
-    for extent in tensor.shape:
-        count *= extent
+    stored = stored_bytes(tensor.dtype, tensor.shape)
     dimensions = "x".join(str(extent) for extent in tensor.shape) or "scalar"
     return TensorView(
         position, tensor.name, identifier(tensor.name, taken), tensor.dtype.c or "uint16_t", constant(tensor.dtype),
-        f"{tensor.dtype.name} {dimensions}", c_string(tensor.name), tensor.shape, count, count * tensor.dtype.bytes,
+        f"{tensor.dtype.name} {dimensions}", c_string(tensor.name), tensor.shape, stored // tensor.dtype.bytes, stored,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from tgc.errors import ModelError, UnsupportedError
 from tgc.frontend_onnx.external import read_external
 from tgc.ir import dtypes
 from tgc.ir.dtypes import DType
+from tgc.ir.packing import from_stored, stored_bytes
 
 Array = npt.NDArray[np.generic]
 
@@ -21,7 +22,10 @@ _DTYPES: dict[int, DType] = {
     TensorProto.BOOL: dtypes.BOOL, TensorProto.INT8: dtypes.I8, TensorProto.INT16: dtypes.I16, TensorProto.INT32: dtypes.I32,
     TensorProto.INT64: dtypes.I64, TensorProto.UINT8: dtypes.U8, TensorProto.UINT16: dtypes.U16, TensorProto.UINT32: dtypes.U32,
     TensorProto.UINT64: dtypes.U64, TensorProto.FLOAT16: dtypes.F16, TensorProto.BFLOAT16: dtypes.BF16,
-    TensorProto.FLOAT: dtypes.F32, TensorProto.DOUBLE: dtypes.F64,
+    TensorProto.FLOAT: dtypes.F32, TensorProto.DOUBLE: dtypes.F64, TensorProto.FLOAT8E4M3FN: dtypes.F8E4M3FN,
+    TensorProto.FLOAT8E4M3FNUZ: dtypes.F8E4M3FNUZ, TensorProto.FLOAT8E5M2: dtypes.F8E5M2, TensorProto.FLOAT8E5M2FNUZ: dtypes.F8E5M2FNUZ,
+    TensorProto.FLOAT8E8M0: dtypes.F8E8M0, TensorProto.FLOAT4E2M1: dtypes.F4E2M1, TensorProto.INT4: dtypes.I4,
+    TensorProto.UINT4: dtypes.U4, TensorProto.INT2: dtypes.I2, TensorProto.UINT2: dtypes.U2,
 }  # fmt: skip
 
 _TYPED_FIELD: dict[str, str] = {"f32": "float_data", "f64": "double_data", "i64": "int64_data", "u32": "uint64_data", "u64": "uint64_data"}
@@ -62,13 +66,16 @@ def tensor_array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> A
     if min(shape, default=0) < 0:
         raise ModelError(f"has the shape {list(shape)}", where)
     count = prod(shape)
+    size = stored_bytes(dtype, shape)
     if tensor.data_location == TensorProto.EXTERNAL:
-        data = read_external(tensor, folder, count * dtype.bytes, where)
+        data = read_external(tensor, folder, size, where)
+        if dtype.bits < 8:
+            return from_stored(data, dtype, shape)
         return data.view(np.dtype(dtype.numpy).newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
     if tensor.HasField("raw_data"):
-        held, wanted, unit = len(tensor.raw_data), count * dtype.bytes, "bytes"
+        held, wanted, unit = len(tensor.raw_data), size, "bytes"
     else:
-        held, wanted, unit = len(getattr(tensor, _TYPED_FIELD.get(dtype.name, "int32_data"))), count, "elements"
+        held, wanted, unit = len(getattr(tensor, _TYPED_FIELD.get(dtype.name, "int32_data"))), size if dtype.bits < 8 else count, "elements"
     if held != wanted:
         raise ModelError(f"shape {list(shape)} of {dtype} takes {wanted} {unit}, but the file holds {held}", where)
     return np.asarray(numpy_helper.to_array(tensor))

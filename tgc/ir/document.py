@@ -12,7 +12,9 @@ from tgc.ir import (
     interpret_kernel,
     kernel,
     meaning,
+    packing,
     program,
+    small_floats,
     text_expression,
     text_graph,
     text_kernel,
@@ -21,7 +23,7 @@ from tgc.ir import (
     verify_kernel,
     verify_program,
 )
-from tgc.ir.dtypes import DTYPES, DType
+from tgc.ir.dtypes import DTYPES, SMALL, DType
 from tgc.ir.ops import NATIVE_OPS, OPS, Op
 
 _INTRODUCTION = """# The intermediate representation
@@ -34,6 +36,10 @@ kernels are written in one language of scalar **expressions**, built of the oper
 a text form, a verifier and an interpreter, which is its definition.
 """
 
+_SMALL = """The small types are types of tensors: inputs, outputs, constants, and nodes of the graph as it is imported. The pass
+`encode` leaves none of them: kernels, programs' storages and backends know the types above only.
+"""
+
 _NATIVE = """What some machines have in one instruction. Schedules make these of the operations above, and only for a target that
 declares them; no other backend meets them.
 """
@@ -44,8 +50,6 @@ Nothing here is built yet. It is written down so that what is built leaves room 
 
 - **Loops that end at a live length**: a graph with open dimensions is built for the largest, and its loops run to the end of the buffers
   (docs/decisions/0013). The extent of a loop over such a dimension becomes a Var, which the program hands to the kernel as a number.
-- **Types narrower than a byte**: a row in `dtypes` with `bits` 4 and a pass that packs; until then they take a byte each. Unpacking
-  is written with AND, SHR and CAST.
 - **Control flow** (If): a `branch` in the Program between two lists of calls; both sides write the same storages.
 """
 
@@ -65,6 +69,10 @@ def document() -> str:
         "## Element types\n",
         _table(("name", "kind", "bits", "C", "OpenCL"), [_type_row(dtype) for dtype in DTYPES]),
         "`index` is the type of loop variables and offsets, and of no tensor.\n",
+        "### Small types\n",
+        _table(("name", "kind", "bits"), [_type_row(dtype)[:3] for dtype in SMALL]),
+        _SMALL,
+        f"{_paragraphs(small_floats)}\n\n{_paragraphs(packing)}\n",
         "## Scalar operations\n",
         _table(("operation", "operands", "result", "meaning", "C", "OpenCL", "LLVM: float, signed, unsigned"), [_op_row(op) for op in OPS]),
         _NATIVE,

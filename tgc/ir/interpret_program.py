@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tgc.errors import InvalidIrError
 from tgc.ir.interpret_kernel import run_kernel
+from tgc.ir.packing import from_stored, to_stored
 from tgc.ir.program import Call, Program, Storage, Tensor, launches
 
 Array = npt.NDArray[np.generic]
@@ -30,9 +31,9 @@ def run_program(
     arena[: program.zeroed_bytes] = 0
     memory = {storage.name: _memory(storage, program, arena) for storage in program.storages}
     for tensor in (program.inputs[position] for position in point.inputs):
-        memory[tensor.storage][:] = _checked(tensor, inputs).reshape(-1)
+        memory[tensor.storage][:] = to_stored(_checked(tensor, inputs)).reshape(-1)
     for state in program.states:
-        memory[state.storage][:] = _checked(state, states).reshape(-1) if states and state.name in states else 0
+        memory[state.storage][:] = to_stored(_checked(state, states)).reshape(-1) if states and state.name in states else 0
     for call in launches(point.steps):
         _run_call(program, call, memory)
     if states is not None:
@@ -41,7 +42,7 @@ def run_program(
 
 
 def _results(tensors: Sequence[Tensor], memory: Mapping[str, Array]) -> dict[str, Array]:
-    return {tensor.name: memory[tensor.storage].reshape(tensor.shape).copy() for tensor in tensors}
+    return {tensor.name: from_stored(memory[tensor.storage].copy(), tensor.dtype, tensor.shape) for tensor in tensors}
 
 
 def _memory(storage: Storage, program: Program, arena: npt.NDArray[np.uint8]) -> Array:

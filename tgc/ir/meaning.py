@@ -3,7 +3,8 @@
 Floats follow IEEE 754 in their own type, without traps. Integers wrap.
 CAST: to bool is `value != 0` (a NaN is true). Float to integer drops the fraction; a value that then does not fit is outside
 what the IR defines, and here it is taken modulo `2**bits` up to a magnitude of `2**63`, and NaN gives 0, so that a run can
-be repeated. Integer to integer wraps; to float rounds to the nearest.
+be repeated. Integer to integer wraps; to float rounds to the nearest. To the small floats: `tgc.ir.small_floats`; integers go
+there by way of f32.
 BITCAST reads the same bits in another type of the same width.
 """
 
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.ir import ops
-from tgc.ir.dtypes import DType, from_numpy
+from tgc.ir.dtypes import F8E8M0, SMALL, DType, from_numpy
 from tgc.ir.expr import Lit
 from tgc.ir.ops import Op
+from tgc.ir.small_floats import SMALL_FLOATS, encode, encode_exponent
 
 Array = npt.NDArray[np.generic]
 
@@ -45,6 +47,13 @@ def cast(value: Array, dtype: DType) -> Array:
             return np.asarray(value != 0)
         if dtype.is_integer and from_numpy(value.dtype).is_float:
             return _float_to_integer(value).astype(dtype.numpy)
+        if dtype == F8E8M0:
+            return encode_exponent(value.astype(np.float32)).view(dtype.numpy)
+        if dtype in SMALL_FLOATS:
+            wide = value if from_numpy(value.dtype).is_float else value.astype(np.float32)
+            return encode(wide.astype(np.float64), SMALL_FLOATS[dtype]).view(dtype.numpy)
+        if dtype in SMALL and value.dtype.kind == "V":
+            value = value.astype(np.int8)  # ml_dtypes casts none of its integers to another
         return value.astype(dtype.numpy)
 
 

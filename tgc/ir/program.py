@@ -81,7 +81,10 @@ Step = Call | Repeat
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input or output as the caller sees it: `name` as in the model, `storage` the piece of memory bound to it."""
+    """An input or output as the caller sees it: `name` as in the model, `storage` the piece of memory bound to it.
+
+    Of a small type (`tgc.ir.dtypes.SMALL`), the storage is of U8 and has the bytes, as `tgc.ir.packing` says.
+    """
 
     name: str
     dtype: DType

@@ -40,7 +40,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tgc.ir.dtypes import DType
+from tgc.ir.dtypes import SMALL, DType
 from tgc.ir.graph import (
     Bound,
     Concat,
@@ -148,7 +148,8 @@ def _write_values(node: Constant) -> str | None:
     """The elements, or None where there are too many, or one (a NaN with a payload) that its text does not give back."""
     if node.data.size > INLINE_ELEMENTS:
         return None
-    texts = [str(value).lower() if node.dtype.kind == "bool" else str(value) for value in node.data.reshape(-1)]
+    plain = node.data.astype(np.float32) if node.dtype in SMALL and node.dtype.is_float else node.data
+    texts = [str(value).lower() if node.dtype.kind == "bool" else str(value) for value in plain.reshape(-1)]
     read = array_of([_value_of(text) for text in texts], node.dtype, node.shape)
     return f"[{', '.join(texts)}]" if read.tobytes() == node.data.tobytes() else None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from tgc.errors import InvalidIrError
 from tgc.ir.kernel import Kernel, Parameter
 from tgc.ir.overlap import reach_apart
+from tgc.ir.packing import stored_shape, stored_type
 from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor, calls_of, launches
 from tgc.ir.verify_expression import require
 from tgc.ir.verify_kernel import IDENTIFIER, verify_kernel
@@ -20,7 +21,8 @@ def verify_program(program: Program) -> None:
 
     - the program, its kernels and its storages have names that are C identifiers, different among kernels and among storages;
       inputs have different names, and outputs; every kernel is valid;
-    - a Tensor's storage exists, has role "input" or "output" as the tensor is one, its type, and as many elements as its shape;
+    - a Tensor's storage exists, has role "input" or "output" as the tensor is one, its type, and as many elements as its
+      shape, or, of a small type, is U8 and has its bytes;
       two tensors are not bound to one storage;
     - offsets are multiples of the alignment; weights lie inside the weights, arena storages inside the arena;
     - a call names a kernel, and gives one argument a parameter: a storage of the parameter's type with enough elements after
@@ -77,7 +79,7 @@ def _verify_tensor(tensor: Tensor, role: str, storages: Mapping[str, Storage]) -
     require(tensor.storage in storages, f"{role} {tensor.name!r} is bound to {tensor.storage}, which does not exist")
     storage = storages[tensor.storage]
     require(storage.role == role, f"{role} {tensor.name!r} is bound to {storage.name}, of role {storage.role}")
-    fits = storage.dtype == tensor.dtype and storage.size == math.prod(tensor.shape)
+    fits = storage.dtype == stored_type(tensor.dtype) and storage.size == math.prod(stored_shape(tensor.dtype, tensor.shape))
     require(fits, f"{role} {tensor.name!r} is {tensor.dtype}{list(tensor.shape)}, and {storage.name} {storage.dtype}[{storage.size}]")
 
 

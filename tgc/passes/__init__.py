@@ -15,8 +15,9 @@ from tgc.ir.graph import Graph
 from tgc.ir.interface import Interface
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
-from tgc.passes.assemble import Scheduler, assemble
+from tgc.passes.assemble import Scheduler, as_declared, assemble
 from tgc.passes.check import check_graph, check_program
+from tgc.passes.encode import encode
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.images import images
@@ -54,6 +55,11 @@ def run_widen(graph: Graph, target: Target) -> Graph:
     return graph if target.f16 else widen(graph)
 
 
+def run_encode(graph: Graph, _: Target) -> Graph:
+    """Store floats and integers of 8 bits and less as bytes, and compute them in types that every target has."""
+    return encode(graph)
+
+
 def run_winograd(graph: Graph, target: Target) -> Graph:
     """Compute convolutions of 3x3 with fewer products, where that pays."""
     return winograd(graph, target.winograd, target.l2_bytes)
@@ -67,6 +73,7 @@ def run_twins(graph: Graph, target: Target) -> Graph:
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("widen", run_widen),
     GraphPass("fold", run_fold),
+    GraphPass("encode", run_encode),
     GraphPass("winograd", run_winograd),
     GraphPass("twins", run_twins),
     GraphPass("merge-pads", run_merge_pads),
@@ -92,6 +99,7 @@ def compile_graph(
     observe: called with each pass's name and result. scheduler: in place of the heuristic.
     Raises InvalidIrError where a pass wrote something invalid.
     """
+    meant = graph
     for step in GRAPH_PASSES:
         before, graph = graph, step.run(graph, target)
         verify_graph(graph)
@@ -99,10 +107,10 @@ def compile_graph(
             check_graph(step.name, before, graph)
         if observe:
             observe(step.name, graph)
-    program = program_of(graph, target, interface, scheduler)
+    program = as_declared(program_of(graph, target, interface, scheduler), meant)
     if check:
         verify_program(program)
-        check_program(graph, interface, program)
+        check_program(meant, interface, program)
     if observe:
         observe("program", program)
     if target.images:

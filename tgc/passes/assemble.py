@@ -107,6 +107,17 @@ def assemble(
     return _program(graph, interface, names, (points, kernels, weights), tuple(storages.values()), (arena_bytes, state_bytes))
 
 
+def as_declared(program: Program, graph: Graph) -> Program:
+    """`program` with inputs, outputs and states of the types and shapes that `graph` has, of which theirs are the stored form."""
+    inputs, outputs = {node.name: node for node in graph.inputs}, dict(graph.outputs)
+
+    def declared(tensors: tuple[Tensor, ...], nodes: Mapping[str, Node]) -> tuple[Tensor, ...]:
+        return tuple(_tensor(tensor.name, nodes[tensor.name], tensor.storage) for tensor in tensors)
+
+    states = declared(program.states, inputs)
+    return replace(program, inputs=declared(program.inputs, inputs), outputs=declared(program.outputs, outputs), states=states)
+
+
 def _calls(partition: Partition, kernels: _Kernels, weights: _Weights) -> list[tuple[tuple[Loop, ...], Call]]:
     calls: list[tuple[tuple[Loop, ...], Call]] = []
     for step in partition.steps:

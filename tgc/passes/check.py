@@ -6,10 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.errors import InvalidIrError
+from tgc.ir.dtypes import BF16, F8E8M0, F16, U8, DType, from_numpy
 from tgc.ir.graph import Graph
 from tgc.ir.interface import Interface
 from tgc.ir.interpret import run_graph, run_program
+from tgc.ir.packing import from_stored, to_stored
 from tgc.ir.program import Program
+from tgc.ir.small_floats import SMALL_FLOATS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -17,7 +20,12 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 def check_graph(name: str, before: Graph, after: Graph) -> None:
     """Raises InvalidIrError where the pass `name` changed what the graph computes."""
     inputs = random_inputs(before)
-    _compare(f"pass {name}", run_graph(before, inputs), run_graph(after, inputs))
+    stored = {node.name: to_stored(inputs[node.name]) if node.dtype == U8 else inputs[node.name] for node in after.inputs}
+    found = run_graph(after, stored)
+    for (output, old), (_, new) in zip(before.outputs, after.outputs, strict=True):
+        if old.dtype != new.dtype:
+            found[output] = from_stored(found[output], old.dtype, old.shape)
+    _compare(f"pass {name}", run_graph(before, inputs), found)
 
 
 def check_program(graph: Graph, interface: Interface, program: Program) -> None:
@@ -45,6 +53,15 @@ def random_inputs(graph: Graph) -> Arrays:
 def _compare(what: str, expected: Arrays, found: Arrays) -> None:
     for name, value in expected.items():
         a, b = np.asarray(value, dtype=np.float64), np.asarray(found[name], dtype=np.float64)
-        scale = float(np.max(np.abs(a), initial=0.0))
-        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=1e-4 * max(scale, 1e-30), equal_nan=True):
+        scale = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
+        tolerance = _tolerance(from_numpy(np.asarray(value).dtype)) * max(scale, 1e-30)
+        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True):
             raise InvalidIrError(f"{what} changed the output {name!r}")
+
+
+def _tolerance(dtype: DType) -> float:
+    """Allowed error, as a part of the output's largest magnitude: several roundings to a half, one to a smaller float."""
+    if not dtype.is_float or dtype.bits >= 32:
+        return 1e-4
+    digits = {F16: 7, BF16: 4, F8E8M0: 0}.get(dtype)  # of a half, all but three
+    return 2.0 ** -(SMALL_FLOATS[dtype].mantissa if digits is None else digits)

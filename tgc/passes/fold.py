@@ -2,12 +2,14 @@
 
 Views of constants stay views, since they cost nothing and take no memory, but for a transpose, and a reshape of another view,
 whose index has divisions: their data is rearranged, so that it lies as it is read. A computation is folded unless its result
-would be much larger than what it is made from. A tensor without elements becomes a constant, and so does what is reduced or
-padded from one: later passes never see an extent of 0 but in the model's inputs and outputs.
+would be much larger than what it is made from; so weights of 4 and 2 bits, or two of them in a u8, stay as they are. A tensor
+without elements becomes a constant, and so does what is reduced or padded from one: later passes never see an extent of 0 but in
+the model's inputs and outputs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -26,17 +28,17 @@ def fold(graph: Graph) -> Graph:
     """`graph` with its constant computations done."""
     builder = GraphBuilder()
     made: dict[Node, Node] = {}
-    weight: dict[Node, int] = {}  # for nodes that depend on constants alone: the elements of those constants
+    weight: dict[Node, Weight] = {}
     for node in graph.nodes():
         new = _without_elements(builder, node) or rebuild(builder, node, tuple(made[source] for source in sources(node)))
-        weight_of_new = _constant_elements(new, weight)
-        if weight_of_new is not None:
-            weight[new] = weight_of_new
-            if _worthwhile(new, weight_of_new):
+        found = _weight(new, weight)
+        if found is not None:
+            weight[new] = found
+            if _worthwhile(new, found):
                 value = evaluate(new)
                 value.flags.writeable = False  # so that it is not copied
                 new = builder.constant(value)
-                weight[new] = new.data.size
+                weight[new] = found.least(_own_weight(new))
         made[node] = new
     return rebuilt(graph, made)
 
@@ -65,18 +67,35 @@ def rebuilt(graph: Graph, made: dict[Node, Node]) -> Graph:
     return Graph(graph.name, inputs, tuple((name, made[node]) for name, node in graph.outputs), graph.open)
 
 
-def _constant_elements(node: Node, weight: dict[Node, int]) -> int | None:
-    """The elements of the constants that `node` is made from; None where it depends on an input."""
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How large the constants are that a node is made from. elements: those that share a byte count as one."""
+
+    elements: int
+    bits: int
+
+    def least(self, other: Weight) -> Weight:
+        return Weight(min(self.elements, other.elements), min(self.bits, other.bits))
+
+
+def _own_weight(node: Node) -> Weight:
+    bits = prod(node.shape) * node.dtype.bits
+    return Weight(min(prod(node.shape), -(-bits // 8)), bits)
+
+
+def _weight(node: Node, weight: dict[Node, Weight]) -> Weight | None:
+    """The sum over the constants that `node` is made from; None where it depends on an input."""
     if isinstance(node, Constant):
-        return int(node.data.size)
+        return weight.get(node, _own_weight(node))
     parents = sources(node)
     if not parents or any(parent not in weight for parent in parents):
         return None
-    return sum(weight[parent] for parent in dict.fromkeys(parents))
+    found = [weight[parent] for parent in dict.fromkeys(parents)]
+    return Weight(sum(each.elements for each in found), sum(each.bits for each in found))
 
 
-def _worthwhile(node: Node, elements: int) -> bool:
-    size = prod(node.shape)
+def _worthwhile(node: Node, made_from: Weight) -> bool:
+    size, elements = prod(node.shape), made_from.elements
     if isinstance(node, Permute):
         return isinstance(node.source, Constant)
     if isinstance(node, Reshape):
@@ -85,4 +104,4 @@ def _worthwhile(node: Node, elements: int) -> bool:
         return False
     if isinstance(node, Pad):
         return size <= max(SMALL, 4 * elements)
-    return size <= max(SMALL, 2 * elements)
+    return size <= SMALL or (size < 2 * elements and size * node.dtype.bits <= 4 * made_from.bits)

@@ -305,12 +305,12 @@ def holds(wide: DType, narrow: DType) -> bool:
     if wide == narrow or narrow == BOOL:
         return True
     if wide.is_float and narrow.is_float:
-        return narrow in _NARROWER[wide]
+        return narrow in _NARROWER.get(wide, ())
     if narrow.is_float or wide == BOOL:
         return False
     digits = narrow.bits - (narrow.kind == "int")
     if wide.is_float:
-        return digits <= _MANTISSA[wide] and wide not in (F16, BF16)
+        return digits <= _MANTISSA.get(wide, 0) and wide not in (F16, BF16)
     return digits <= wide.bits - (wide.kind == "int") and (wide.kind == "int" or narrow.kind == "uint")
 
 

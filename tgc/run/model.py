@@ -14,6 +14,7 @@ from tgc.backends.golden import Golden, Mismatch, first_mismatch, generated
 from tgc.errors import OptionError
 from tgc.ir.dtypes import BY_NAME, I64, DType
 from tgc.ir.open_shapes import Dimension, OpenShapes
+from tgc.ir.packing import from_stored, stored_shape, stored_type, to_stored
 from tgc.run.open_shapes import live, raw_inputs
 
 Array = npt.NDArray[np.generic]
@@ -46,6 +47,14 @@ class Description:
     def text(self) -> str:
         """As error messages show it."""
         return f"{self.dtype.name} {list(self.shape)}"
+
+    def memory(self) -> Array:
+        """Room for it as it lies in memory."""
+        return np.empty(stored_shape(self.dtype, self.shape), stored_type(self.dtype).numpy)
+
+    def value(self, memory: Array) -> Array:
+        """What lies in memory, as an array of its type and shape."""
+        return from_stored(memory, self.dtype, self.shape)
 
 
 def _nothing() -> None:
@@ -90,8 +99,8 @@ class Model:
         given = dict(zip((description.name for description in read), checked(read, inputs, self.open), strict=True))
         passed = raw_inputs(self.open, self._all_inputs, given)
         nothing = np.empty(0, np.uint8)
-        arrays = [np.require(passed.get(i.name, nothing), requirements=["C", "A"]) for i in self._all_inputs]
-        return arrays, [np.empty(output.shape, output.dtype.numpy) for output in self._all_outputs]
+        arrays = [np.require(to_stored(passed.get(i.name, nothing)), requirements=["C", "A"]) for i in self._all_inputs]
+        return arrays, [output.memory() for output in self._all_outputs]
 
     @property
     def _all_inputs(self) -> tuple[Description, ...]:
@@ -114,7 +123,7 @@ class Model:
         reads, writes = (self.entries[number].inputs, self.entries[number].outputs) if self.entries else (None, None)
         arrays, outputs = self.prepared(inputs, reads)
         self.execute(arrays, outputs, number)
-        named = live(self.open, {output.name: array for output, array in zip(self._all_outputs, outputs, strict=True)})
+        named = live(self.open, {output.name: output.value(array) for output, array in zip(self._all_outputs, outputs, strict=True)})
         return {name: array for name, array in named.items() if writes is None or name in writes}
 
     def _number(self, entry: str | None) -> int:
@@ -131,14 +140,15 @@ class Model:
         if self.golden is None:
             hint = "compile it with --selftest, and load it with the weights that it was compiled with"
             raise OptionError("this model has no self-test", self.name, hint)
-        arrays = list(generated(self._all_inputs, self.golden.positive).values())
-        outputs = [np.empty(output.shape, output.dtype.numpy) for output in self._all_outputs]
+        arrays = [to_stored(array) for array in generated(self._all_inputs, self.golden.positive).values()]
+        outputs = [output.memory() for output in self._all_outputs]
         for output in outputs:
             memset(output.ctypes.data, 0xFF, output.nbytes)  # what lay there is not to be taken for a result
         self.reset()
         self.execute(arrays, outputs)
         self.reset()
-        return first_mismatch(self.golden, {output.name: array for output, array in zip(self._all_outputs, outputs, strict=True)})
+        pairs = zip(self._all_outputs, outputs, strict=True)
+        return first_mismatch(self.golden, {output.name: output.value(array) for output, array in pairs})
 
 
 def checked(

@@ -18,8 +18,9 @@ from tgc.backends.llvm.machine import Machine
 from tgc.backends.llvm.tasks import entry_without_threads, print_tasks, task_name
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError
-from tgc.ir.dtypes import DTYPES, DType
+from tgc.ir.dtypes import DTYPES, INDEX, SMALL, DType
 from tgc.ir.kernel import Kernel
+from tgc.ir.packing import stored_bytes
 from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Step, Storage, Tensor
 
 ABI_VERSION = 2
@@ -213,12 +214,12 @@ def _base(storage: Storage, start: int, pointers: dict[str, str]) -> tuple[str, 
 
 
 def dtype_code(dtype: DType) -> int:
-    """The type's number in `tgc_dtype`, which lists them in the order of the table."""
-    return DTYPES.index(dtype)
+    """The type's number in `tgc_dtype`, which lists them in the order of the tables."""
+    return [kind for kind in (*DTYPES, *SMALL) if kind != INDEX].index(dtype)
 
 
 def _bytes(tensor: Tensor) -> int:
-    return int(np.prod(tensor.shape, dtype=object)) * tensor.dtype.bytes
+    return stored_bytes(tensor.dtype, tensor.shape)
 
 
 def _descriptor(program: Program, options: EmitOptions) -> list[str]:

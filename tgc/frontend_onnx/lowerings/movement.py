@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.lowerings.rounding import ROUND_MODES, narrowed, power_of_two
 from tgc.frontend_onnx.registry import lowers
 from tgc.frontend_onnx.tensors import require_dtype
 from tgc.ir import scalar
-from tgc.ir.dtypes import BOOL, DType
+from tgc.ir.dtypes import BOOL, F8E8M0, F32, SMALL, DType
 from tgc.ir.graph import Node, Shape
+from tgc.ir.small_floats import SMALL_FLOATS
 
 _REVISED = (21, 23, 24, 25)
 """Opsets that gave an operator nothing but more element types."""
@@ -30,14 +32,14 @@ def cast_6(b: LoweringBuilder, x: Node, *, to: int) -> Node:
 
 @lowers("Cast", since=(19, 21, 23))
 def cast_19(b: LoweringBuilder, x: Node, *, to: int, saturate: int = 1) -> Node:
-    """`saturate` concerns 8-bit floats only, which tgc does not have."""
-    return converted(b, x, require_dtype(to, b.where))
+    """saturate: what is too large for an 8-bit float becomes the largest one, not infinity or NaN."""
+    return converted(b, x, require_dtype(to, b.where), bool(saturate))
 
 
 @lowers("Cast", since=(24, 25, 28))
 def cast(b: LoweringBuilder, x: Node, *, to: int, round_mode: str = "up", saturate: int = 1) -> Node:
-    """`round_mode` and `saturate` concern 8-bit floats only, which tgc does not have."""
-    return converted(b, x, require_dtype(to, b.where))
+    """The same; `round_mode` is for powers of two, FLOAT8E8M0."""
+    return converted(b, x, require_dtype(to, b.where), bool(saturate), round_mode)
 
 
 @lowers("CastLike", since=15)
@@ -49,18 +51,24 @@ def cast_like_15(b: LoweringBuilder, x: Node, like: Node) -> Node:
 @lowers("CastLike", since=(19, 21, 23))
 def cast_like_19(b: LoweringBuilder, x: Node, like: Node, *, saturate: int = 1) -> Node:
     """The elements of `x` in the type of `like`."""
-    return converted(b, x, like.dtype)
+    return converted(b, x, like.dtype, bool(saturate))
 
 
 @lowers("CastLike", since=(24, 25))
 def cast_like(b: LoweringBuilder, x: Node, like: Node, *, round_mode: str = "up", saturate: int = 1) -> Node:
     """The elements of `x` in the type of `like`."""
-    return converted(b, x, like.dtype)
+    return converted(b, x, like.dtype, bool(saturate), round_mode)
 
 
-def converted(b: LoweringBuilder, x: Node, dtype: DType) -> Node:
-    """The elements of `x` in `dtype`; whatever is not 0 is true."""
-    return b.elementwise(scalar.truth, x) if dtype == BOOL else b.cast(x, dtype)
+def converted(b: LoweringBuilder, x: Node, dtype: DType, saturate: bool = True, round_mode: str = "up") -> Node:
+    """The elements of `x` in `dtype`; whatever is not 0 is true. Raises ModelError for an unknown rounding."""
+    if dtype == BOOL:
+        return b.elementwise(scalar.truth, b.cast(x, F32) if x.dtype in SMALL else x)
+    if dtype == F8E8M0 and x.dtype != dtype:
+        if round_mode not in ROUND_MODES:
+            raise b.invalid(f"round_mode is {round_mode!r}; ONNX has {', '.join(ROUND_MODES)}")
+        return b.elementwise(lambda a: power_of_two(a, saturate, round_mode), x)
+    return b.elementwise(lambda a: narrowed(a, dtype, saturate), x) if dtype in SMALL_FLOATS else b.cast(x, dtype)
 
 
 @lowers("BitCast", since=26)
