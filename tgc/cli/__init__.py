@@ -13,6 +13,7 @@ from tgc.cli.arguments import State
 from tgc.cli.bench import bench
 from tgc.cli.build import compile_command
 from tgc.cli.inspect import inspect
+from tgc.cli.jobs import build_job, job, store
 from tgc.cli.listings import ops, passes, targets
 from tgc.cli.opt import opt
 from tgc.cli.reduce import reduce
@@ -36,7 +37,7 @@ def group(state: State, debug: bool) -> None:
     state.debug = state.debug or debug
 
 
-for command in (compile_command, run, verify, bench, opt, reduce, inspect, ops, passes, targets):
+for command in (compile_command, run, verify, bench, opt, reduce, inspect, job, build_job, store, ops, passes, targets):
     group.add_command(command)
 
 

@@ -52,3 +52,14 @@ def _number(text: str, key: str, where: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ModelError(f"the {key} of its data is {text!r}, not a number", where)
     return int(text)
+
+
+def external_files(model: Path) -> tuple[str, ...]:
+    """The files in which the model file's initializers keep their data, relative to it, in order. Raises ModelError."""
+    from tgc.frontend_onnx.reading import read_model
+
+    tensors = [tensor for tensor in read_model(model).graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    for name in sorted(names):
+        inside(model.parent, name, str(model))
+    return tuple(sorted(names))

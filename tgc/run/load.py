@@ -21,6 +21,7 @@ from tgc.run.model import Engine, EntryPoint, Locate, Model, described
 from tgc.run.native import Bytes, Parts, executor
 from tgc.run.open_shapes import read_open_shapes
 from tgc.run.threads import MOST_THREADS, Pool
+from tgc.store import default_store
 
 FORMAT = 2
 Loaded = tuple[Engine, Locate]
@@ -45,10 +46,12 @@ def load(folder: str | Path, *, weights: str | Path | None = None, threads: int 
         own = manifest["weights"]["file"]
         if weights is not None and own is None:
             raise OptionError("this model has no weights file", name, "only weights in a file of their own can be exchanged")
+        stored = weights is None and own is not None and not (path / own).exists()
+        weights = default_store().get(manifest["weights"]["sha256"]) if stored else weights
         _check_files(path, {file: digest for file, digest in manifest["files"].items() if weights is None or file != own})
         pool = start_pool(path, manifest, threads) if threads != 1 else None
         engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest), pool)
-        has_selftest = manifest["options"]["selftest"] and weights is None
+        has_selftest = manifest["options"]["selftest"] and (weights is None or stored)
         golden = read_golden(locate(f"{name}_golden"), len(outputs)) if has_selftest else None
         if open_shapes is not None:
             inputs, outputs = inputs[: len(open_shapes.inputs)], outputs[: len(open_shapes.outputs)]
