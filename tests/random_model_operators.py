@@ -137,11 +137,11 @@ def binary(d: Draw) -> Drawn:
     other = d.like(name)
     both = (name, other) if d.chance(0.5) else (other, name)
     kind = d.values[name].dtype.kind
-    operators = ["Add", "Sub", "Mul", "Max", "Min", "Add", "Mul", "Sub", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal"]
+    operators = ["Add", "Sub", "Mul", "Max", "Min", "Add", "Mul", "Sub", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"]
     if kind == "f":
         operators += ["Div", "PRelu", "Mean", "Sum", "Div"]
     else:
-        operators += ["BitwiseAnd", "BitwiseOr", "BitwiseXor"]
+        operators += ["BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal"]
     return Drawn(str(d.one(operators)), both)
 
 

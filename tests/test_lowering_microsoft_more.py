@@ -77,6 +77,7 @@ def test_fused_gemm(attributes: dict[str, object]) -> None:
 def test_simplified_layer_normalization() -> None:
     x = {"x": normal(2, 3, 8)}
     agrees(single("SimplifiedLayerNormalization", x, [normal(8)], opset=17, axis=-1, epsilon=1e-5), x)
+    agrees(single("LayerNormalization", x, [normal(8), normal(8)], opset=14, axis=-1, epsilon=1e-5), x)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

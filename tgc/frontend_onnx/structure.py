@@ -10,6 +10,7 @@ import onnx.checker
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from tgc.errors import ModelError
+from tgc.frontend_onnx.registry import schema_of
 
 
 def origin_of(node: NodeProto) -> str:
@@ -127,13 +128,15 @@ def check(model: onnx.ModelProto, nodes: Sequence[NodeProto], where: str) -> Non
         raise ModelError(f"is not valid ONNX: {' '.join(str(error).split())}", where) from error
 
 
-FOREIGN = ("SimplifiedLayerNormalization",)
-"""Operators that ONNX Runtime adds to ONNX's own domain, which the checker therefore does not know."""
+FOREIGN = ("LayerNormalization", "SimplifiedLayerNormalization")
+"""Operators that ONNX Runtime puts into ONNX's own domain in opsets that do not have them, so that the checker does not know them."""
 
 
 def _hide_foreign(model: onnx.ModelProto) -> None:
-    """Moves FOREIGN operators to a domain that the checker does not look into."""
-    hidden = [node for node in model.graph.node if node.op_type in FOREIGN and node.domain in ("", "ai.onnx")]
+    """Moves FOREIGN operators that the opset does not have to a domain that the checker does not look into."""
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    own = [node for node in model.graph.node if node.op_type in FOREIGN and node.domain in ("", "ai.onnx")]
+    hidden = [node for node in own if schema_of("", node.op_type, opset) is None]
     for node in hidden:
         node.domain = "com.microsoft"
     if hidden and all(entry.domain != "com.microsoft" for entry in model.opset_import):

@@ -9,7 +9,7 @@ from tgc.frontend_onnx.lowerings.activations import hard_sigmoid, leaky_relu
 from tgc.frontend_onnx.lowerings.convolution import conv
 from tgc.frontend_onnx.lowerings.linear import gemm, mat_mul
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
-from tgc.frontend_onnx.lowerings.normalization import rms_normalization
+from tgc.frontend_onnx.lowerings.normalization import layer_normalization, rms_normalization
 from tgc.frontend_onnx.lowerings.reductions import mean
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
@@ -169,6 +169,14 @@ def simplified_layer_normalization(
     axes = tuple(range(b.axis(axis, len(x.shape)), len(x.shape)))
     wide = b.cast(x, F32)
     return out, b.elementwise(lambda v: scalar.rsqrt(scalar.add(v, epsilon)), mean(b, b.mul(wide, wide), axes))
+
+
+@lowers("LayerNormalization", since=1)
+def layer_normalization_1(
+    b: LoweringBuilder, x: Node, scale: Node, bias: Node | None = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Node | tuple[Node, ...]:
+    """LayerNormalization in opsets before ONNX had it, which ONNX Runtime's optimiser writes all the same."""
+    return layer_normalization(b, x, scale, bias, axis=axis, epsilon=epsilon, stash_type=stash_type)
 
 
 @lowers("SkipLayerNormalization", since=1, domain=MICROSOFT)
