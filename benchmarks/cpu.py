@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""tgc against other engines on this processor: one process an engine, in turns, medians.
+
+    python benchmarks/cpu.py [--peers PYTHON] [--engines LIST] [--threads 1,2] [--only REGEX] [--rounds 15] [--clock wall]
+
+PYTHON is an interpreter that has the other engines (openvino, torch and onnx2torch, tinygrad, mnn, iree). Writes
+benchmarks/results/cpu.json and the tables of docs/performance.md. On a machine that others use, --clock cpu compares the time that all threads of a
+process computed; waiting does not count then, so it says nothing of how well several threads are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+import numpy as np
+from cpu_products import products, share_lines
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "cpu.json"
+TABLE = ROOT / "docs" / "performance.md"
+LIGHT = ("resnet50", "squeezenet", "inception_v2", "shufflenet", "densenet121")
+BATCH_SECONDS = 0.06  # what one engine runs before it is the next one's turn
+Row = dict[str, object]
+
+
+def catalogue() -> list[models.Entry]:
+    """Skeletons, supercombo, five light models, and the trained ones in f32; those below a millisecond drop out of the summary."""
+    light = [entry for entry in models.LIGHT if entry.name.removeprefix("light_") in LIGHT]
+    trained = [entry for entry in models.TRAINED if "fp16" not in entry.name]
+    return [*models.SKELETONS, *models.SUPERCOMBO, *light, *trained]
+
+
+@dataclass(slots=True)
+class Worker:
+    """One engine's process."""
+
+    engine: str
+    process: subprocess.Popen[str]
+    wall: list[float]
+    cpu: list[float]
+    version: str = ""
+    failure: str = ""
+    batch: int = 1
+
+    def ask(self, runs: int) -> None:
+        """So many runs, their times kept."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{runs}\n")
+        self.process.stdin.flush()
+        found = self.read()
+        self.wall += found.get("wall", [])
+        self.cpu += found.get("cpu", [])
+
+    def read(self) -> dict[str, list[float]]:
+        """The next answer; none where the process has died."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.failure = self.failure or f"exit status {self.process.wait()}"
+            return {}
+        found = json.loads(line)
+        self.failure, self.version = found.get("failure", self.failure), found.get("ready", self.version)
+        answered: dict[str, list[float]] = found
+        return answered
+
+
+def started(engine: str, model: Path, inputs: Path, threads: int, folder: Path, python: str) -> Worker:
+    """The engine, ready to run or with the reason why not."""
+    folder.mkdir(exist_ok=True)
+    command = [python, str(Path(__file__).with_name("cpu_engines.py")), engine, str(model), str(inputs), str(threads), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    worker = Worker(engine, subprocess.Popen(command, text=True, env=environment, **pipes), [], [])  # type: ignore[call-overload]
+    worker.read()
+    return worker
+
+
+def compare(entry: models.Entry, model: Path, threads: int, options: argparse.Namespace, scratch: Path) -> list[Row]:
+    """One row an engine."""
+    from tgc import driver
+    from tgc.inputs import read
+
+    artifact = driver.compile(model, "cpu", scratch / "tgc", shapes=entry.shapes, threads=threads, name=re.sub(r"\W", "_", entry.name))
+    inputs = scratch / "inputs.npz"
+    with inputs.open("wb") as file:
+        np.savez(file, **read(artifact.graph.inputs, {}, 0, entry.ranges))
+    pythons = {engine: sys.executable if engine in ("tgc", "onnxruntime") else options.peers for engine in options.engines.split(",")}
+    workers = [started(engine, model, inputs, threads, scratch / engine, python) for engine, python in pythons.items()]
+    alive = [worker for worker in workers if not worker.failure]
+    for worker in alive:
+        worker.ask(2)
+        worker.batch = max(1, round(BATCH_SECONDS / max(1e-6, statistics.median(worker.wall or [1.0]))))
+        worker.wall.clear()
+        worker.cpu.clear()
+    for _ in range(options.rounds):
+        for worker in alive:
+            worker.ask(worker.batch)
+    for worker in workers:
+        worker.process.kill()
+    facts = facts_of(artifact)
+    return [row_of(entry, threads, worker) | (facts if worker.engine == "tgc" else {}) for worker in workers]
+
+
+def row_of(entry: models.Entry, threads: int, worker: Worker) -> Row:
+    """Medians of one engine, in milliseconds."""
+    head: Row = {"model": entry.name, "threads": threads, "engine": worker.engine}
+    if worker.failure or not worker.wall:
+        return {**head, "failure": worker.failure or "no answer"}
+    times = {"wall": 1e3 * statistics.median(worker.wall), "cpu": 1e3 * statistics.median(worker.cpu), "least": 1e3 * min(worker.wall)}
+    return {**head, "version": worker.version, "runs": len(worker.wall), **times}
+
+
+def facts_of(artifact: object) -> Row:
+    """Sizes in bytes, and the arena over the largest set of results that are needed at one time."""
+    program, files = artifact.program, artifact.files  # type: ignore[attr-defined]
+    sizes = {storage.name: storage.bytes for storage in program.storages if storage.role == "arena"}
+    moments: dict[str, list[int]] = {name: [] for name in sizes}
+    for number, call in enumerate(program.calls):
+        for argument in call.arguments:
+            if argument.storage in sizes:
+                moments[argument.storage].append(number)
+    live = [0] * (len(program.calls) + 1)
+    for name, used in moments.items():
+        for number in range(used[0], used[-1] + 1) if used else ():
+            live[number] += sizes[name]
+    code = next(len(data) for name, data in files.items() if name.endswith(".o"))
+    return {"arena": program.arena_bytes, "live": max(live), "weights": int(program.weights.size), "code": code}
+
+
+def sweep(options: argparse.Namespace) -> Iterator[Row]:
+    """Every row, a model at a time."""
+    for entry in (e for e in catalogue() if re.search(options.only, e.name)):
+        with tempfile.TemporaryDirectory(prefix="tgc-cpu-") as folder:
+            model = models.locate(entry, options.models, Path(folder))
+            for threads in map(int, options.threads.split(",")) if model else ():
+                scratch = Path(folder) / str(threads)
+                scratch.mkdir()
+                try:
+                    rows = compare(entry, model, threads, options, scratch)
+                except Exception as error:
+                    rows = [{"model": entry.name, "threads": threads, "engine": "tgc", "failure": str(error).splitlines()[0]}]
+                print(line(rows, options.clock), file=sys.stderr, flush=True)
+                yield from rows
+
+
+def line(rows: list[Row], clock: str) -> str:
+    """The rows of one model, for whoever watches."""
+    shown = [f"{row['engine']} {row[clock]:.3g}" if clock in row else f"{row['engine']} -" for row in rows]
+    return f"{rows[0]['model']:26} x{rows[0]['threads']}  {'  '.join(shown)}"
+
+
+def ratios(rows: list[Row], threads: int, clock: str) -> dict[str, float]:
+    """tgc's time over the better of ONNX Runtime and OpenVINO, for each model above a millisecond."""
+    times = {(str(r["model"]), str(r["engine"])): float(str(r[clock])) for r in rows if r["threads"] == threads and clock in r}
+    found: dict[str, float] = {}
+    for model in dict.fromkeys(name for name, _ in times):
+        others = [times[model, engine] for engine in ("onnxruntime", "openvino") if (model, engine) in times]
+        if others and (model, "tgc") in times and min(others) > 1.0:
+            found[model] = times[model, "tgc"] / min(others)
+    return found
+
+
+def tables(results: dict[str, object]) -> str:
+    """The generated part of docs/performance.md."""
+    rows, clock = results["rows"], str(results["clock"])
+    assert isinstance(rows, list)
+    engines = list(dict.fromkeys(str(row["engine"]) for row in rows))
+    lines: list[str] = []
+    for threads in sorted({int(row["threads"]) for row in rows}):
+        found = ratios(rows, threads, clock)
+        lines += [f"### {threads} thread{'s' * (threads > 1)}, milliseconds ({clock} time, medians)", ""]
+        lines += [f"| model | {' | '.join(engines)} | ratio |", f"|---|{'--:|' * (len(engines) + 1)}"]
+        for model in dict.fromkeys(str(row["model"]) for row in rows):
+            of_model = {row["engine"]: row for row in rows if row["model"] == model and row["threads"] == threads}
+            cells = [f"{of_model[e][clock]:.3g}" if clock in of_model.get(e, {}) else "-" for e in engines]
+            lines.append(f"| {model} | {' | '.join(cells)} | {f'{found[model]:.2f}' if model in found else ''} |")
+        if found:
+            worst = max(found, key=lambda model: found[model])
+            lines += ["", f"tgc over the better of ONNX Runtime and OpenVINO, models above 1 ms: geometric mean "
+                      f"{statistics.geometric_mean(found.values()):.2f}, worst {found[worst]:.2f} ({worst}).", ""]  # fmt: skip
+    return "\n".join([*lines, *sizes(rows), *share_lines(results["products"])])
+
+
+def sizes(rows: list[Row]) -> list[str]:
+    """Memory and code of tgc's models."""
+    lines = ["### Memory and code", "", "| model | weights MB | arena MB | arena / largest live set | code kB |", "|---|--:|--:|--:|--:|"]
+    for row in rows:
+        if row["engine"] == "tgc" and "arena" in row and row["threads"] == 1:
+            share = float(str(row["arena"])) / max(1.0, float(str(row["live"])))
+            weights, arena, code = (float(str(row[key])) for key in ("weights", "arena", "code"))
+            lines.append(f"| {row['model']} | {weights / 1e6:.1f} | {arena / 1e6:.2f} | {share:.2f} | {code / 1e3:.0f} |")
+    return [*lines, ""]
+
+
+MARK = "<!-- generated by benchmarks/cpu.py: do not edit below -->"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models", help="folder with trained/ and skeletons/")
+    parser.add_argument("--peers", default=sys.executable, help="the Python interpreter that has the other engines")
+    parser.add_argument("--engines", default="tgc,onnxruntime,openvino,torch,torch-compiled,tinygrad,mnn,iree")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--only", default="", help="regular expression on the model's name")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what the tables compare")
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    options = parser.parse_args()
+    rows = list(sweep(options))
+    results: dict[str, object] = {"machine": models.machine(), "clock": options.clock, "products": products(), "rows": rows}
+    made = tables(results)
+    print(made)
+    if not options.no_write:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        before = TABLE.read_text().split(MARK)[0] if TABLE.exists() else "# Performance\n\n"
+        TABLE.write_text(f"{before}{MARK}\n\n{made}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
