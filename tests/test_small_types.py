@@ -11,10 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import tgc
-from tgc.errors import ModelError
+from tgc import targets
+from tgc.cli import invoke
+from tgc.errors import InvalidIrError, ModelError
 from tgc.frontend_onnx import import_model
 from tgc.frontend_onnx.tensors import onnx_type, tensor_array
-from tgc.ir import dtypes
+from tgc.ir import dtypes, ops, scalar
 from tgc.ir.dtypes import F8E8M0, F16, F32, F64, SMALL, U8, DType, from_numpy
 from tgc.ir.expr import Arg, cast
 from tgc.ir.graph import Graph
@@ -24,6 +26,8 @@ from tgc.ir.packing import from_codes, from_stored, stored_shape, to_stored
 from tgc.ir.small_floats import SMALL_FLOATS, magnitudes
 from tgc.ir.text import parse_graph, print_graph
 from tgc.ir.verify import verify_graph
+from tgc.passes import compile_graph
+from tgc.passes.check import check_graph
 from tgc.passes.encode import encode
 from tgc.passes.fold import fold
 
@@ -292,6 +296,21 @@ def test_weights_stay_packed(tmp_path, dtype: DType, rows: int) -> None:
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("wide", [np.float32, np.float16])
+def test_weights_that_an_operator_unpacks_stay_packed(bits: int, wide: type) -> None:
+    """MatMulNBits of com.microsoft: fields of a u8, a scale for every 32 of them."""
+    rng = np.random.default_rng(4)
+    weights = {"w": rng.integers(0, 256, (384, 16, 4 * bits)).astype(np.uint8), "scales": rng.uniform(0.5, 1, (384, 16)).astype(wide)}
+    node = helper.make_node("MatMulNBits", ["x", *weights], ["y"], domain="com.microsoft", K=512, N=384, bits=bits, block_size=32)
+    kind = onnx_type(from_numpy(wide))
+    made = model([node], {"x": np.zeros((1, 512), wide)}, {"y": kind}, [numpy_helper.from_array(v, n) for n, v in weights.items()])
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    for target in ("cpu", "qcom"):
+        program = tgc.compile(made, target).program
+        assert program.weights.nbytes <= 1.5 * sum(value.nbytes for value in weights.values()), "scales may be wider"
+
+
 def test_fold_does_not_unpack_what_a_model_packs_itself() -> None:
     """Two numbers of 4 bits in a u8 and a scale: the numbers take eight times the bytes."""
     builder = GraphBuilder()
@@ -331,6 +350,39 @@ def test_every_type_goes_in_and_comes_out(tmp_path, target: str) -> None:
     for name, value in expected.items():
         same(found[name], value)
     assert loaded.selftest() is None
+
+
+@pytest.mark.parametrize("dtype", [F16, dtypes.BF16, dtypes.F8E4M3FN], ids=str)
+def test_check_passes_allows_for_the_roundings_of_a_type(dtype: DType) -> None:
+    """Widened, a chain of products rounds once where the graph does after each; a wrong answer is found all the same."""
+    rng = np.random.default_rng(5)
+    builder = GraphBuilder()
+    x = builder.input("x", dtype, (64, 1))
+    y = x if dtype.bits == 16 else builder.map(cast(Arg(0, dtype), F16), x)
+    wide = y.dtype
+    for _ in range(4):
+        w = builder.constant(rng.normal(0, 0.125, (64, 64)).astype(wide.numpy))
+        product = builder.map(scalar.mul(Arg(0, wide), Arg(1, wide)), builder.expand(builder.permute(y, (1, 0)), (64, 64)), w)
+        y = builder.reduce(ops.ADD, product, (1,))
+    last = builder.map(cast(Arg(0, wide), dtype), y)
+    graph = Graph("half", (x,), (("y", last),))
+    compile_graph(graph, targets.find("x86-64-v3"), check=True)
+    off = Graph("half", (x,), (("y", builder.map(cast(scalar.mul(Arg(0, wide), 1.5), dtype), y)),))
+    with pytest.raises(InvalidIrError, match="changed the output"):
+        check_graph("widen", graph, off)
+
+
+def test_the_command_line_takes_and_gives_small_types(tmp_path) -> None:
+    """From .npy, where numpy has forgotten the type's name, and back; verified against the reference, each kernel too."""
+    values = all_values(dtypes.I4).reshape(4, 4)
+    made = model([helper.make_node("Transpose", ["x"], ["y"])], {"x": values}, {"y": TensorProto.INT4})
+    onnx.save(made, tmp_path / "small.onnx")
+    np.save(tmp_path / "x.npy", values)
+    run = ["run", str(tmp_path / "small.onnx"), "--input", f"x={tmp_path / 'x.npy'}", "-o", str(tmp_path / "out")]
+    assert invoke(run) == 0
+    result = np.load(tmp_path / "out" / "y.npy").view(ml_dtypes.int4)
+    np.testing.assert_array_equal(result.astype(np.int8), values.T.astype(np.int8))
+    assert invoke(["verify", str(tmp_path / "small.onnx"), "--against", "reference", "--per-kernel"]) == 0
 
 
 @pytest.mark.parametrize("dtype", ROUNDED, ids=str)

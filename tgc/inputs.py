@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.errors import OptionError
-from tgc.ir.dtypes import DType
+from tgc.ir.dtypes import F8E8M0, DType
 
 Array = npt.NDArray[np.generic]
 Range = tuple[float, float]
@@ -30,7 +30,7 @@ class Tensor(Protocol):
 def draw(tensors: Sequence[Tensor], seed: int = 0, ranges: Mapping[str, Range] | None = None) -> dict[str, Array]:
     """Random values for each tensor; the same seed gives the same values.
 
-    Floats are standard normal; 8-bit integers cover their whole range, as pixels do; wider integers, often indices, are 0 or
+    Floats are standard normal; integers of up to 8 bits cover their whole range, as pixels do; wider ones, often indices, are 0 or
     1. `ranges` gives (low, high) by name instead: uniform, and for integers high itself is not drawn.
     """
     rng = np.random.default_rng(seed)
@@ -44,11 +44,12 @@ def _draw(rng: np.random.Generator, tensor: Tensor, limits: Range | None) -> Arr
     dtype = np.dtype(tensor.dtype.numpy)
     if tensor.dtype.is_float:
         values = rng.standard_normal(tensor.shape) if limits is None else rng.uniform(*limits, tensor.shape)
-        return values.astype(dtype)
+        return (np.abs(values) if tensor.dtype == F8E8M0 else values).astype(dtype)
     if limits is not None:
         low, high = int(limits[0]), int(limits[1])
-    elif tensor.dtype.is_integer and tensor.dtype.bits == 8:
-        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
+    elif tensor.dtype.is_integer and tensor.dtype.bits <= 8:
+        low = int(tensor.dtype.lowest)
+        high = low + (1 << tensor.dtype.bits)
     else:
         low, high = 0, 2
     return rng.integers(low, high, tensor.shape).astype(dtype)
@@ -68,6 +69,8 @@ def read(
 
 def fit(array: Array, tensor: Tensor, where: str) -> Array:
     """`array` if it has the type and shape of `tensor`. Raises OptionError where it has not."""
+    if array.dtype == np.dtype((np.void, np.dtype(tensor.dtype.numpy).itemsize)):
+        array = array.view(tensor.dtype.numpy)  # as numpy saves what it does not know by name
     if array.dtype != np.dtype(tensor.dtype.numpy) or array.shape != tensor.shape:
         raise OptionError(
             f"{tensor.name} is {tensor.dtype.name}{list(tensor.shape)}, and the file holds {array.dtype}{list(array.shape)}",

@@ -22,8 +22,12 @@ from tgc.ir.program import Program
 SAMPLES = 256
 """Values of one output that are recorded at most."""
 
-RELATIVE_TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-"""Allowed absolute error as a part of the output's largest magnitude, by numpy type. Whole numbers have to agree."""
+RELATIVE_TOLERANCE = {
+    "float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2,
+    "float8_e4m3fn": 2.0**-3, "float8_e4m3fnuz": 2.0**-3, "float8_e5m2": 2.0**-2, "float8_e5m2fnuz": 2.0**-2, "float4_e2m1fn": 2.0**-1,
+}  # fmt: skip
+"""Allowed absolute error as a part of the output's largest magnitude, by numpy type: one step for floats of a byte or less, which a
+self-test compares exactly nevertheless. Whole numbers have to agree."""
 
 _SMALLEST_SCALE = 1e-3
 """An output that is all but zero is rounding noise of larger numbers: its errors are measured against this instead."""

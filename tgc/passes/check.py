@@ -46,7 +46,7 @@ def random_inputs(graph: Graph) -> Arrays:
     values: Arrays = {}
     for node in graph.inputs:
         plain = rng.standard_normal(node.shape) if node.dtype.is_float else rng.integers(0, 2, node.shape)
-        values[node.name] = np.asarray(plain).astype(node.dtype.numpy)
+        values[node.name] = np.asarray(np.abs(plain) if node.dtype == F8E8M0 else plain).astype(node.dtype.numpy)
     return values
 
 

@@ -104,4 +104,4 @@ def _worthwhile(node: Node, made_from: Weight) -> bool:
         return False
     if isinstance(node, Pad):
         return size <= max(SMALL, 4 * elements)
-    return size <= SMALL or (size < 2 * elements and size * node.dtype.bits <= 4 * made_from.bits)
+    return size <= SMALL or (2 * size <= 3 * elements and size * node.dtype.bits <= 4 * made_from.bits)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgc.backends.golden import RELATIVE_TOLERANCE
+from tgc.ir.dtypes import from_numpy
 
 Array = npt.NDArray[np.generic]
 
@@ -29,8 +30,8 @@ class Difference:
     """One tensor compared with what it should be.
 
     absolute: worst |got - expected|. relative: that over the largest |expected|. ulp: worst number of representable values
-    between got and expected; for whole numbers the absolute error. largest: largest finite |expected|. limit: the absolute
-    error that still passes. A NaN or infinity on one side only makes all three infinite.
+    between got and expected, NaN for floats of a byte or less; for whole numbers the absolute error. largest: largest finite
+    |expected|. limit: the absolute error that still passes. A NaN or infinity on one side only makes all three infinite.
     """
 
     name: str
@@ -66,7 +67,7 @@ def compare(name: str, got: Array, expected: Array, tolerance: Tolerance) -> Dif
 
 def _worst_ulp(got: Array, expected: Array, differing: npt.NDArray[np.bool_], absolute: float) -> float:
     kind = got.dtype
-    if not differing.any() or kind.kind in "iub":
+    if not differing.any() or not from_numpy(kind).is_float:
         return absolute
     if kind.itemsize not in (2, 4, 8):
         return float("nan")

@@ -22,6 +22,7 @@ from tgc.ir import ops
 from tgc.ir.expr import Expr, Var, apply, index
 from tgc.ir.interpret import run_kernel
 from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Statement, Store
+from tgc.ir.packing import to_stored
 from tgc.ir.program import Call, Program, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
 from tgc.run import Model
@@ -82,7 +83,7 @@ def memory_of(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]
         if storage.role == "weight":
             memory[storage.name] = program.weights[storage.offset : storage.offset + storage.bytes].view(storage.dtype.numpy)
     for tensor in program.inputs:
-        memory[tensor.storage][:] = np.ascontiguousarray(inputs[tensor.name]).reshape(-1)
+        memory[tensor.storage][:] = np.ascontiguousarray(to_stored(inputs[tensor.name])).reshape(-1)
     return memory
 
 
