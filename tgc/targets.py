@@ -78,13 +78,25 @@ WASM32 = Target(
 )  # fmt: skip
 C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16, winograd="auto")
 OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32)
+# What differs between GPUs in buffers: work-items that share a scheduler, and registers of 16 bytes that one of them has at a useful
+# occupancy. Warps of 32 and 255 registers of 4 bytes (CUDA C programming guide, compute capability 7 and later); waves of 64, of which
+# four a SIMD have 128 (RDNA 2 and CDNA instruction set guides); 16 lanes share 128 registers of 32 bytes (oneAPI GPU optimization guide);
+# warps of 16 with 64 registers a thread, or 32 at full occupancy (Arm GPU best practices, Valhall).
+OPENCL_NVIDIA = replace(
+    OPENCL, name="opencl:nvidia", summary="OpenCL on NVIDIA GPUs", lanes=128, vector_registers=48, accumulators=16, l2_bytes=4 << 20
+)  # fmt: skip
+OPENCL_AMD = replace(OPENCL, name="opencl:amd", summary="OpenCL on AMD GPUs", lanes=64, accumulators=16, l2_bytes=4 << 20)
+OPENCL_INTEL = replace(OPENCL, name="opencl:intel", summary="OpenCL on Intel GPUs", lanes=32, vector_registers=16, l2_bytes=1 << 20)
+OPENCL_MALI = replace(OPENCL, name="opencl:mali", summary="OpenCL on Arm Mali GPUs", lanes=16, vector_registers=16, l2_bytes=1 << 20)
 QCOM = Target(
     "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
     vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed",
 )  # fmt: skip
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
-TARGETS: tuple[Target, ...] = (CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL, QCOM)
+TARGETS: tuple[Target, ...] = (
+    CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
+)  # fmt: skip
 
 
 def find(name: str) -> Target:

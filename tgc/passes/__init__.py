@@ -22,6 +22,7 @@ from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.images import images
 from tgc.passes.interface import split
+from tgc.passes.keep_halos import keep_halos
 from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
@@ -125,4 +126,5 @@ def compile_graph(
 def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, scheduler: Scheduler | None = None) -> Program:
     """The program that computes `graph` as it is: partitioned, laid out, and assembled of scheduled loop nests."""
     parts = [(name, layout(partition(part), texels=target.images)) for name, part in split(graph, interface)]
-    return assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))
+    program = assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))
+    return keep_halos(program) if target.lanes and not target.images else program
