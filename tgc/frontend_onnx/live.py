@@ -129,7 +129,7 @@ def reshaped(b: LoweringBuilder, x: Node, shape: Shape) -> Node:
             coordinates.append(b.coordinate(shape, new.start, I64))
             continue
         flat = formula(b, shape, lambda *sizes, new=new: _flat(sizes, new.start), *shape[new])
-        coordinates += _unflattened(b, flat, x.shape[old])
+        coordinates += unflattened(b, flat, x.shape[old])
     return b.graph.gather(x, tuple(coordinates), shape)
 
 
@@ -162,7 +162,7 @@ def _flat(sizes: Sequence[Expr], first: int) -> Expr:
     return total
 
 
-def _unflattened(b: LoweringBuilder, flat: Node, shape: Shape) -> list[Node]:
+def unflattened(b: LoweringBuilder, flat: Node, shape: Shape) -> list[Node]:
     """The indices in the live part of `shape` that lie at row-major offsets `flat`."""
     found: list[Node] = []
     for size in reversed(shape[1:]):
@@ -181,7 +181,7 @@ def dense(b: LoweringBuilder, x: Node) -> Node:
         return settled(b, x)
     sizes = largest(x.shape)
     flat = b.coordinate((prod(sizes),), 0, I64)
-    read = b.graph.gather(settled(b, x), tuple(_unflattened(b, flat, x.shape)), flat.shape)
+    read = b.graph.gather(settled(b, x), tuple(unflattened(b, flat, x.shape)), flat.shape)
     return b.graph.reshape(read, sizes)
 
 

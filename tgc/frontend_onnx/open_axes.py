@@ -95,6 +95,8 @@ POINTWISE = frozenset(
 )
 MOVING = frozenset(
     [
+        "Compress",
+        "NonZero",
         "Concat",
         "ConstantOfShape",
         "Expand",

@@ -314,13 +314,20 @@ def _results(values: Values, names: Sequence[str], node: NodeProto) -> list[Valu
     return [values.get(name) for name, _ in zip(names, node.output, strict=False)]
 
 
+def _can_be(size: int, declared: int | str) -> bool:
+    """Whether an extent is what the model says it is, or, where it is only known at run time, can be."""
+    if isinstance(declared, str) or isinstance(size, Length):
+        return isinstance(declared, str) or (isinstance(size, Length) and size.low <= declared <= int(size))
+    return size == declared
+
+
 def _as_declared(importer: Importer, name: str, result: Node, node: NodeProto) -> Node:
     """`result`, which is what the model says about value `name`. Raises ModelError where it is not."""
     if name not in importer.declared:
         return result
     dtype, shape = importer.declared[name]
     dims = result.shape if shape.dims is None else shape.dims
-    same = len(dims) == len(result.shape) and all(isinstance(d, str) or d == s for d, s in zip(dims, result.shape, strict=True))
+    same = len(dims) == len(result.shape) and all(_can_be(s, d) for d, s in zip(dims, result.shape, strict=True))
     if dtype != result.dtype or not same:
         raise ModelError(
             f"value {shape} is declared as {dtype}, but the operators make {result.dtype} {list(result.shape)}",

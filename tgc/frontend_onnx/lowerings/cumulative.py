@@ -16,16 +16,16 @@ from tgc.ir.ops import Op
 @lowers("CumSum", since=(11, 14))
 def cum_sum(b: LoweringBuilder, x: Node, axis: Node, *, exclusive: int = 0, reverse: int = 0) -> Node:
     """Sums of the elements up to each one along `axis`, itself left out where `exclusive`; from the end where `reverse`."""
-    return _running(b, ops.ADD, 0, x, known_axis(b, axis, len(x.shape)), bool(exclusive), bool(reverse))
+    return running(b, ops.ADD, 0, x, known_axis(b, axis, len(x.shape)), bool(exclusive), bool(reverse))
 
 
 @lowers("CumProd", since=26)
 def cum_prod(b: LoweringBuilder, x: Node, axis: Node, *, exclusive: int = 0, reverse: int = 0) -> Node:
     """Products of the elements up to each one along `axis`, itself left out where `exclusive`; from the end where `reverse`."""
-    return _running(b, ops.MUL, 1, x, known_axis(b, axis, len(x.shape)), bool(exclusive), bool(reverse))
+    return running(b, ops.MUL, 1, x, known_axis(b, axis, len(x.shape)), bool(exclusive), bool(reverse))
 
 
-def _running(b: LoweringBuilder, op: Op, identity: int, x: Node, axis: int, exclusive: bool, reverse: bool) -> Node:
+def running(b: LoweringBuilder, op: Op, identity: int, x: Node, axis: int, exclusive: bool, reverse: bool) -> Node:
     size = x.shape[axis]
     out = _shifted(b, x, axis, min(1, size), identity, reverse) if exclusive else x
     shift = 1

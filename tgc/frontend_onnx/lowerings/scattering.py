@@ -8,7 +8,6 @@ from math import prod
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.lowerings.indexing import counted
 from tgc.frontend_onnx.lowerings.reductions import flipped
-from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
@@ -152,12 +151,3 @@ def col2im(
     zero = b.full((x.shape[0], channels, *padded), 0, x.dtype)
     out = scattered(b, zero, places, columns, "add")
     return b.slice(out, (0, 0, *around[:rank]), (1,) * (rank + 2), (x.shape[0], channels, *image))
-
-
-@lowers("Compress", since=(9, 11, 28))
-def compress(b: LoweringBuilder, x: Node, condition: Node, *, axis: int | None = None) -> Node:
-    """The slices along `axis`, or the elements of all of x, where the condition holds, which is known while compiling."""
-    chosen = [n for n, keep in enumerate(b.known(condition, "condition").reshape(-1).tolist()) if keep]
-    flat = b.reshape(x, (prod(x.shape),)) if axis is None else x
-    along = 0 if axis is None else b.axis(axis, len(x.shape))
-    return take(b, flat, along, chosen)
