@@ -4,8 +4,8 @@
     python benchmarks/cpu.py [--peers PYTHON] [--engines LIST] [--threads 1,2] [--only REGEX] [--rounds 15] [--clock wall]
 
 PYTHON is an interpreter that has the other engines (openvino, torch and onnx2torch, tinygrad, mnn, iree). Writes
-benchmarks/results/cpu.json and the tables of docs/performance.md. On a machine that others use, --clock cpu compares the time that all threads of a
-process computed; waiting does not count then, so it says nothing of how well several threads are used.
+benchmarks/results/cpu.json and the tables of docs/performance.md. On a machine that others use, --clock cpu compares the time that
+all threads of a process computed; waiting does not count then, so it says nothing of how well several threads are used.
 """
 
 from __future__ import annotations
