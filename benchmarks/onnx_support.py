@@ -17,6 +17,7 @@ from onnx_cases import FAMILIES, data_sets, tests
 from tgc.frontend_onnx.control import CONTROL
 from tgc.frontend_onnx.functions import has_schema_body
 from tgc.frontend_onnx.registry import normal_domain, standard_registry
+from tgc.frontend_onnx.structured import STRUCTURED, TEXTUAL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "onnx_suite.json"
@@ -136,6 +137,8 @@ def how(domain: str, name: str, version: int, ours: tuple[int, ...]) -> str | No
         return "lowering"
     if domain == "" and name in CONTROL:
         return "control"
+    if domain == "" and name in (*STRUCTURED, *TEXTUAL):
+        return "importer"
     node = helper.make_node(name, [], [], domain=domain)
     return "function" if has_schema_body(node, max(version, FIRST) if domain == "" else version) else None
 

@@ -30,8 +30,9 @@ def small_network(channels: int = 24) -> onnx.ModelProto:
         helper.make_node("Conv", ["x", "a", "ab"], ["c0"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c0"], ["r0"]),
         helper.make_node("Conv", ["r0", "d"], ["c1"], pads=[1, 1, 1, 1], group=channels),
         helper.make_node("MaxPool", ["c1"], ["q"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Conv", ["q", "p", "pb"], ["c2"]), helper.make_node("Add", ["c2", "q"], ["t"]),
-        helper.make_node("Resize", ["t", "", "s"], ["u"], coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        helper.make_node("Conv", ["q", "p", "pb"], ["t"]),
+        helper.make_node("HardSwish", ["t"], ["h"]),
+        helper.make_node("Resize", ["h", "", "s"], ["u"], coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
         helper.make_node("Add", ["u", "r0"], ["v"]), helper.make_node("ReduceMean", ["v", "axes"], ["f"], keepdims=0),
         helper.make_node("Gemm", ["f", "m", "mb"], ["g"]), helper.make_node("Relu", ["g"], ["y"]),
     ]  # fmt: skip

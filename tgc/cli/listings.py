@@ -38,10 +38,11 @@ def _lowered() -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Domain, name and versions of every operator; no version is named where all are taken."""
     from tgc.frontend_onnx.control import CONTROL
     from tgc.frontend_onnx.registry import standard_registry
+    from tgc.frontend_onnx.structured import STRUCTURED
 
     table = standard_registry()
     found = {(lowering.domain, lowering.op_type): table.versions(lowering.domain, lowering.op_type) for lowering in table}
-    for domain, name in sorted(found | {("", name): () for name in CONTROL}):
+    for domain, name in sorted(found | {("", name): () for name in (*CONTROL, *STRUCTURED)}):
         yield domain, name, found.get((domain, name), ())
 
 

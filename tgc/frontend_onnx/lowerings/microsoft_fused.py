@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.lowerings.activations import hard_sigmoid, leaky_relu
+from tgc.frontend_onnx.lowerings.activations import elu, hard_sigmoid, hard_swish, leaky_relu
 from tgc.frontend_onnx.lowerings.convolution import conv
 from tgc.frontend_onnx.lowerings.linear import gemm, mat_mul
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
@@ -18,7 +18,8 @@ from tgc.ir.expr import Expr
 from tgc.ir.graph import Node
 
 _ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
-    "Relu": lambda x: scalar.maximum(x, 0), "Sigmoid": scalar.sigmoid, "Tanh": scalar.tanh,
+    "Relu": lambda x: scalar.maximum(x, 0), "Sigmoid": scalar.sigmoid, "Tanh": scalar.tanh, "Gelu": scalar.gelu,
+    "Softplus": scalar.softplus, "Mish": scalar.mish,
 }  # fmt: skip
 
 
@@ -27,7 +28,11 @@ def activated(b: LoweringBuilder, x: Node, name: str, numbers: tuple[float, ...]
     match name, numbers:
         case "", _:
             return x
-        case ("Relu" | "Sigmoid" | "Tanh"), _:
+        case "HardSwish", _:
+            return hard_swish(b, x)
+        case "Elu", (alpha, *_):
+            return elu(b, x, alpha=alpha)
+        case _ if name in _ACTIVATIONS:
             return b.elementwise(_ACTIVATIONS[name], x)
         case "LeakyRelu", (alpha, *_):
             return leaky_relu(b, x, alpha=alpha)
