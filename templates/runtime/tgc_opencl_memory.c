@@ -107,7 +107,11 @@ tgc_status tgc_cl_set_argument(tgc_cl_context *self, uint32_t launch, uint32_t p
 static tgc_status check_group(tgc_cl_context *self, uint32_t launch) {
   const tgc_cl_launch *row = &self->program_data->launches[launch];
   const size_t wanted = row->local[0] * row->local[1] * row->local[2];
-  size_t most = 0;
+  size_t most = 0, built[3] = {0, 0, 0};
+  if (!clGetKernelWorkGroupInfo(self->arrays.kernels[launch], self->device, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof built, built, NULL) &&
+      built[0] * built[1] * built[2] == wanted) {
+    return TGC_OK; /* compiled for just that; some drivers name another size all the same */
+  }
   if (clGetKernelWorkGroupInfo(self->arrays.kernels[launch], self->device, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL)) {
     return TGC_OK; /* the launch will tell */
   }
