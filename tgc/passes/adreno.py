@@ -83,8 +83,13 @@ def texels(problem: Problem, rows: int, vectors: int) -> float:
 
 
 def registers(problem: Problem, rows: int, vectors: int) -> float:
-    """Registers of four floats that a tile needs. A window's texels are all there at once: the compiler loads them first."""
+    """Registers of four floats that a tile needs.
+
+    A window's texels are all there at once: the compiler loads them first. So are elements that are read one by one.
+    """
     read = texels(problem, rows, vectors)
+    if any(operand.rows and not operand.vectors and not operand.together for operand in problem.operands):
+        return rows * vectors + read + TEXEL
     window = any(operand.shift for operand in problem.operands)
     return rows * vectors + (WINDOW * read if window else min(read, rows + TEXEL * vectors))
 
