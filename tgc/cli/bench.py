@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,48 +15,134 @@ import click
 from tgc.cli.arguments import MODEL, compiling, feeding, input_option, json_option, mapping
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
+from tgc.errors import OptionError
 
 if TYPE_CHECKING:
-    from tgc.bench import Report
+    from tgc.bench.compare import Comparison, Row
+
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def _seconds(_: Any, __: Any, text: str | None) -> float | None:
+    """26ms, 0.5s, 800us."""
+    match = re.fullmatch(r"([0-9.]+)\s*(s|ms|us|ns)", text or "")
+    if text is not None and (match is None or match[1].count(".") > 1):
+        raise click.BadParameter(f"{text!r} is no time such as 26ms")
+    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 @click.command()
 @click.argument("model", type=MODEL)
 @compiling
-@click.option("--against", type=click.Choice(["onnxruntime", "none"]), default="onnxruntime", show_default=True)
+@click.option("--against", default="onnxruntime", show_default=True, metavar="ENGINE,..",
+              help="onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, openvino, torch, tinygrad, mnn; none; or OLD.json, of --json.")
+@click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
 @click.option("--seconds", default=3.0, show_default=True, help="How long to measure, all engines together.")
+@click.option("--budget", callback=_seconds, metavar="TIME", help="Exit with 1 where tgc's median is above it, such as 26ms.")
+@click.option("--regression", default=10.0, show_default=True, metavar="PERCENT", help="How much slower than OLD.json may be.")
+@click.option("--watts", type=float, help="The machine's power, where it cannot be read, for FLOPS/W.")
+@click.option("--price", type=float, help="The machine's price, for FLOPS/$.")
+@click.option("--peak", type=float, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
+@click.option("--bandwidth", type=float, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
 @input_option
 @feeding
 @json_option
-def bench(model: Path, against: str, seconds: float, files: Any, sizes: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> None:
-    """Measure MODEL's latency, on --threads threads, in turns with ONNX Runtime, and its start-up, memory and size.
+def bench(
+    model: Path, against: str, interpreter: str | None, seconds: float, budget: float | None, regression: float, watts: float | None,
+    price: float | None, peak: float | None, bandwidth: float | None, files: Any, sizes: Any, seed: int, ranges: Any, as_json: bool,
+    **flags: Any,
+) -> int:  # fmt: skip
+    """Measure MODEL, on --threads threads, in turns with other engines, each in a process of its own: latency, start-up, memory, agreement.
 
     \b
     Example:
       tgc bench model.onnx --target c --seconds 10 --json
+      tgc bench model.onnx --against onnxruntime,openvino --budget 26ms
+      tgc bench model.onnx --against old.json --price 300 --watts 15
     """
-    from tgc.bench import bench as measure
+    from tgc.bench.compare import compare
     from tgc.inputs import read
     from tgc.run.open_shapes import inputs_at
 
+    engines, earlier = _against(against)
     artifact = build(model, **flags)
     tensors = inputs_at(artifact.graph.open, artifact.graph.inputs, mapping(sizes, "--size"))
     inputs = read(tensors, mapping(files, "--input"), seed, mapping(ranges, "--range"))
-    with progress(f"measuring {artifact.name}"):
-        report = measure(artifact, model, inputs, seconds=seconds, against=against != "none")
+    python = interpreter or os.environ.get("TGC_PEERS_PYTHON") or sys.executable
+    with progress(f"measuring {artifact.name}") as watch:
+        report = compare(artifact, model, inputs, engines, seconds=seconds, python=python, watch=watch,
+                         peak=(peak and peak * 1e9, bandwidth and bandwidth * 1e9))  # fmt: skip
+    misses = _misses(report.rows[0].latency.median, budget, earlier, regression)
+    rates = [_rates(report, row, watts, price) for row in report.rows]
     if as_json:
-        print_json({**asdict(report), "ratio": report.ratio})
+        print_json(_plain(report, rates, misses))
     else:
-        _print(report)
+        _print(report, rates)
+        click.echo("".join(f"FAILED: {miss}\n" for miss in misses), nl=False)
+    return 1 if misses else 0
 
 
-def _print(report: Report) -> None:
+def _against(text: str) -> tuple[list[str], float | None]:
+    """The engines, and tgc's median in an earlier result where the text names one."""
+    from tgc.bench.compare import PEERS
+
+    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
+    engines = [name for name in names if not name.endswith(".json")]
+    for name in engines:
+        if name not in PEERS:
+            raise OptionError(f"there is no engine {name!r}", "--against", f"choose from {', '.join(PEERS)}, none, or name a .json file")
+    medians = [_median(Path(name)) for name in names if name.endswith(".json")]
+    return engines, min(medians, default=None)
+
+
+def _median(path: Path) -> float:
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["measurements"][0]["latency"]["median"])
+    except OSError as error:
+        raise OptionError(f"cannot be read: {error.strerror}", str(path)) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise OptionError("is no result of tgc bench --json", str(path)) from error
+
+
+def _misses(median: float, budget: float | None, earlier: float | None, regression: float) -> list[str]:
+    found = []
+    if budget is not None and median > budget:
+        found.append(f"the median, {duration(median)}, is above the budget of {duration(budget)}")
+    if earlier is not None and median > earlier * (1 + regression / 100):
+        found.append(f"the median, {duration(median)}, is {100 * (median / earlier - 1):.0f} % above the earlier {duration(earlier)}")
+    return found
+
+
+def _rates(report: Comparison, row: Row, watts: float | None, price: float | None) -> dict[str, float | None]:
+    """Of the work that tgc does, which is less than others' where it takes Winograd's way."""
+    flops = report.flop / row.latency.median
+    power = row.watts if row.watts is not None else watts
+    return {"flops": flops, "flops_per_watt": flops / power if power else None, "flops_per_dollar": flops / price if price else None,
+            "roofline_share": report.roof_seconds / row.latency.median}  # fmt: skip
+
+
+def _plain(report: Comparison, rates: list[dict[str, float | None]], misses: list[str]) -> dict[str, object]:
+    fields = asdict(report)
+    rows = [{**row, **rate} for row, rate in zip(fields.pop("rows"), rates, strict=True)]
+    ratio = rows[0]["latency"]["median"] / rows[1]["latency"]["median"] if len(rows) > 1 else None
+    return {**fields, "measurements": rows, "ratio": ratio, "misses": misses}
+
+
+def _print(report: Comparison, rates: list[dict[str, float | None]]) -> None:
     rows = []
-    for m in report.measurements:
-        times = (m.latency.minimum, m.latency.median, m.latency.p99, m.startup)
-        rows.append((f"{m.engine} {m.version}", *map(duration, times), str(m.latency.runs)))
-    print_table(("engine", "min", "median", "p99", "start-up", "runs"), rows, right=(1, 2, 3, 4, 5))
-    if report.ratio is not None:
-        click.echo(f"median is {report.ratio:.2f} times {report.measurements[1].engine}'s")
+    for m, rate in zip(report.rows, rates, strict=True):
+        times = (m.latency.minimum, m.latency.median, m.latency.p99, m.first, m.startup)
+        more = [f"{value / 1e9:.3g}" if (value := rate[key]) is not None else "" for key in ("flops", "flops_per_watt", "flops_per_dollar")]
+        error = "" if m.engine == "tgc" else "other shapes" if m.error is None else f"{m.error:.1e}"
+        rows.append((f"{m.engine} {m.version}", *map(duration, times), size(m.memory), error, *more,
+                     f"{100 * (rate['roofline_share'] or 0):.0f} %", str(m.latency.runs)))  # fmt: skip
+    heads = ("engine", "min", "median", "p99", "first run", "start-up", "memory", "differs", "GFLOPS", "/W", "/$", "of roof", "runs")
+    kept = [n for n, head in enumerate(heads) if head not in ("/W", "/$") or any(row[n] for row in rows)]
+    print_table([heads[n] for n in kept], [[row[n] for n in kept] for row in rows], right=range(1, len(kept)))
+    for engine, why in report.failures:
+        click.echo(f"{engine} did not run: {why}")
+    for row in report.rows[1:]:
+        click.echo(f"median is {report.rows[0].latency.median / row.latency.median:.2f} times {row.engine}'s")
     click.echo(f"target {report.target}, {report.kernels} kernels; arena {size(report.arena)}, weights {size(report.weights)}, "
                f"artifact {size(report.artifact)}; compiled in {duration(report.compile_seconds)}")  # fmt: skip
+    click.echo(f"roofline {report.roof.flops / 1e9:g} GFLOPS, {report.roof.bandwidth / 1e9:g} GB/s: {report.roof.source}")

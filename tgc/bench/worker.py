@@ -1,0 +1,194 @@
+"""One engine in one process: prepares a model, then runs it whenever a line on standard input says so.
+
+    python worker.py ENGINE SPECIFICATION.json
+
+It imports nothing of tgc but where tgc is the engine, so any interpreter that has an engine can run it. SPECIFICATION: model (path),
+inputs (.npz), outputs (names), results (.npz to write), threads, folder (the artifact for tgc, else a place for what an engine
+converts the model to).
+Answers lines of JSON: {"ready": version, "startup": s, "first": s, "memory": bytes} or {"failure": why}; then for each number N that it
+reads {"seconds": [...]}, N runs. startup: from the files on disk until the model is loaded; first: the first run after that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Run = Callable[[], "list[Any]"]
+
+
+def tgc_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """The artifact in the folder, its memory made beforehand."""
+    import tgc
+
+    model = tgc.load(job["folder"], threads=job["threads"])
+    arrays, outputs = model.prepared(inputs)
+
+    def run() -> list[Any]:
+        model.execute(arrays, outputs)
+        return list(outputs)
+
+    return tgc.__version__, run
+
+
+def onnxruntime_engine(job: dict[str, Any], inputs: dict[str, Any], provider: str = "CPUExecutionProvider") -> tuple[str, Run]:
+    """All graph optimisations. A provider that cannot take the whole model fails, rather than leaving parts to the CPU."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = job["threads"], 1, 3
+    if provider != "CPUExecutionProvider":
+        if provider not in ort.get_available_providers():
+            raise RuntimeError(f"this ONNX Runtime has no {provider}")
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = ort.InferenceSession(job["model"], options, providers=[provider])
+    return ort.__version__, lambda: list(session.run(job["outputs"], inputs))
+
+
+def openvino_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """For latency, one stream, in single precision."""
+    import openvino as ov
+
+    core = ov.Core()
+    model = core.read_model(job["model"])
+    model.reshape({name: list(value.shape) for name, value in inputs.items()})
+    settings = {"INFERENCE_NUM_THREADS": job["threads"], "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    compiled = core.compile_model(model, "CPU", settings)
+    request = compiled.create_infer_request()
+    for name, value in inputs.items():
+        request.set_tensor(name, ov.Tensor(value))
+
+    def run() -> list[Any]:
+        request.infer()
+        return [request.get_tensor(name).data for name in job["outputs"]]
+
+    return ov.__version__.split("-")[0], run
+
+
+def torch_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """Translated by onnx2torch, in inference mode."""
+    import onnx
+    import torch
+    from onnx2torch import convert
+
+    torch.set_num_threads(job["threads"])
+    module = convert(onnx.load(job["model"])).eval()
+    tensors = [torch.from_numpy(np.array(value)) for value in inputs.values()]
+
+    def run() -> list[Any]:
+        with torch.inference_mode():
+            found = module(*tensors)
+        return [value.numpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
+
+    return torch.__version__, run
+
+
+def tinygrad_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """TinyJit; BEAM in the environment is its search."""
+    os.environ.update({"DEV": "CPU", "CPU_COUNT": str(job["threads"])})
+    from importlib.metadata import version
+
+    from tinygrad import Tensor, TinyJit
+    from tinygrad.nn.onnx import OnnxRunner
+
+    runner = OnnxRunner(job["model"])
+    tensors = {name: Tensor(np.array(value)).realize() for name, value in inputs.items()}
+
+    def whole(**given: Any) -> list[Any]:
+        found = runner(given)
+        return [found[name].realize() for name in job["outputs"]]
+
+    jitted = TinyJit(whole)
+    return version("tinygrad"), lambda: [value.numpy() for value in jitted(**tensors)]
+
+
+def mnn_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """Converted by mnnconvert; high precision is f32."""
+    from importlib.metadata import version
+
+    import MNN
+
+    converted = Path(job["folder"]) / "model.mnn"
+    tool = str(Path(sys.executable).with_name("mnnconvert"))
+    command = [tool, "-f", "ONNX", "--modelFile", job["model"], "--MNNModel", str(converted), "--bizCode", "b"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not converted.exists():
+        raise RuntimeError((done.stdout + done.stderr).strip().splitlines()[-1])
+    runtime = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": job["threads"]},))
+    module = MNN.nn.load_module_from_file(str(converted), list(inputs), job["outputs"], runtime_manager=runtime)
+    given = [MNN.expr.const(value, list(value.shape), MNN.expr.NCHW) for value in inputs.values()]
+
+    def run() -> list[Any]:
+        return [MNN.expr.convert(value, MNN.expr.NCHW).read() for value in module.forward(given)]
+
+    return version("mnn"), run
+
+
+ENGINES: dict[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, Run]]] = {
+    "tgc": tgc_engine,
+    "onnxruntime": onnxruntime_engine,
+    "onnxruntime-cuda": lambda job, inputs: onnxruntime_engine(job, inputs, "CUDAExecutionProvider"),
+    "onnxruntime-tensorrt": lambda job, inputs: onnxruntime_engine(job, inputs, "TensorrtExecutionProvider"),
+    "openvino": openvino_engine,
+    "torch": torch_engine,
+    "tinygrad": tinygrad_engine,
+    "mnn": mnn_engine,
+}
+
+
+def peak_memory() -> int:
+    """Bytes that this process held at most. Where Linux tells it is of this process alone; getrusage may still know of its parent."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def answer(**fields: object) -> None:
+    """One line for the process that asked."""
+    print(json.dumps(fields), flush=True)
+
+
+def serve(name: str, job: dict[str, Any]) -> None:
+    """Prepares and runs until standard input ends."""
+    inputs = dict(np.load(job["inputs"]))
+    begin = time.perf_counter()
+    version, run = ENGINES[name](job, inputs)
+    loaded = time.perf_counter()
+    results = run()
+    first = time.perf_counter() - loaded
+    np.savez(job["results"], *map(np.asarray, results))
+    for _ in range(2):
+        run()
+    answer(ready=version, startup=loaded - begin, first=first, memory=peak_memory())
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        answer(seconds=seconds)
+
+
+def main() -> None:
+    real = os.dup(1)
+    os.dup2(2, 1)  # what engines print goes to standard error
+    sys.stdout = os.fdopen(real, "w")
+    try:
+        serve(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()))
+    except Exception as error:
+        answer(failure=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
+
+
+if __name__ == "__main__":
+    main()
