@@ -115,6 +115,10 @@ GOLDEN: dict[str, tuple[str, tuple[Step, ...], str]] = {
         t_i1[0] = a[1]
         y[1] = t_i1[0] * t_i1[0]""",
     ),
+    "a condition between reordered loops moves inside": (
+        "for i < 5 { for j < 4 { y[i * 4 + j] = a[i * 4 + j] } }", (Split("i", 2, "guard"), Reorder(("j", "i_o", "i_i"))),
+        "for j < 4 { for i_o < 3 { for i_i < 2 { if i_o * 2 + i_i < 5 { y[i_o * 8 + i_i * 4 + j] = a[i_o * 8 + i_i * 4 + j] } } } }",
+    ),
     "unroll after guard": (
         "for i < 3 { y[i] = a[i] }", (Split("i", 2, "guard"), Unroll("i_i"), Unroll("i_o")), "y[0] = a[0]\n y[1] = a[1]\n y[2] = a[2]"
     ),

@@ -11,7 +11,11 @@ from single_operator import single
 from tgc.driver import compile as compile_model
 from tgc.errors import OptionError
 from tgc.frontend_onnx import import_model
+from tgc.ir import ops
+from tgc.ir.dtypes import F32
+from tgc.ir.expr import Arg, apply
 from tgc.ir.graph import Graph, Reduce
+from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import run_graph
 from tgc.ir.text import print_kernel
 from tgc.ir.verify import verify_graph
@@ -72,6 +76,23 @@ def test_tiles_agree_with_the_plain_sum(choice: Winograd, shape: tuple[int, ...]
 def test_other_convolutions_are_left_alone(w: tuple[int, ...], attributes: dict[str, object]) -> None:
     model, _ = conv((1, 16, 12, 12), w, **attributes)
     assert not any(recognise(node) for node in imported(model).nodes() if isinstance(node, Reduce))
+
+
+@pytest.mark.parametrize("cut", ["image", "weights"])
+def test_parts_of_an_image_or_of_weights_are_left_alone(cut: str) -> None:
+    b = GraphBuilder()
+    x = b.input("x", F32, (1, 32 if cut == "image" else 16, 12, 12))
+    w = b.constant(np.ones((16 if cut == "image" else 32, 16, 3, 3), np.float32))
+    image = b.slice(x, (0, 0, 0, 0), (1, 1, 1, 1), (1, 16, 12, 12))
+    weights = b.slice(w, (0, 0, 0, 0), (1, 1, 1, 1), (16, 16, 3, 3))
+    whole = (1, 16, 16, 10, 10, 3, 3)
+    windows = b.window(b.window(image, 2, 3), 3, 3)
+    left = b.expand(b.reshape(windows, (1, 1, 16, 10, 10, 3, 3)), whole)
+    right = b.expand(b.reshape(weights, (1, 16, 16, 1, 1, 3, 3)), whole)
+    product = b.map(apply(ops.MUL, Arg(0, F32), Arg(1, F32)), left, right)
+    total = b.reduce(ops.ADD, product, (2, 5, 6))
+    assert isinstance(total, Reduce)
+    assert recognise(total) is None
 
 
 def test_the_model_chooses_by_shape() -> None:

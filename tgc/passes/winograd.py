@@ -120,8 +120,9 @@ def _matched(node: Reduce, image: Node, where: Vector, weights: Constant, of: Ve
     order = [taps.index(axis) for axis in (o, c, kh, kw)]
     rest = [axis for axis in range(len(taps)) if axis not in order]
     data = np.transpose(weights.data, (*order, *rest)).reshape([weights.shape[axis] for axis in order])
-    if image.shape[channel[0]] != data.shape[1]:
-        return None
+    batches, channels = image.shape[batch[0]], image.shape[channel[0]]
+    if data.shape != (node.shape[o], channels, 3, 3) or channels != node.source.shape[c] or batches != (1 if n == -1 else node.shape[n]):
+        return None  # a part of the image or of the weights
     return Conv3x3(image, (batch[0], channel[0], h, w), data.astype(np.float32, copy=False), (n, o, ih, iw))
 
 
