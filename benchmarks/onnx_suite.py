@@ -121,13 +121,24 @@ def reason_for(name: str, listed: dict[str, str]) -> str | None:
 @click.option("--variant", "variants", multiple=True, type=click.Choice(VARIANTS), default=("inputs",))
 @click.option("--family", "families", multiple=True, type=click.Choice(FAMILIES), default=FAMILIES)
 @click.option("--only", default="", help="tests whose name holds this text")
+@click.option("--again", is_flag=True, help="only tests that do not pass in the results that are there, or are not in them")
 @click.option("--jobs", default=2, help="worker processes")
 @click.option("--limit", default=120.0, help="seconds for one test")
 @click.option("--write/--no-write", default=True, help="whether the results are kept")
 def main(
-    targets: tuple[str, ...], variants: tuple[str, ...], families: tuple[str, ...], only: str, jobs: int, limit: float, write: bool
+    targets: tuple[str, ...],
+    variants: tuple[str, ...],
+    families: tuple[str, ...],
+    only: str,
+    again: bool,
+    jobs: int,
+    limit: float,
+    write: bool,
 ) -> None:
     work = [(f, n, t, v) for v in variants for t in targets for f in families for n in names_of(f) if only in n]
+    if again:
+        known = json.loads(RESULTS.read_text())["tests"]
+        work = [(f, n, t, v) for f, n, t, v in work if known.get(n, {}).get(f"{t} {v}") != PASSED]
     found: dict[tuple[str, str], dict[str, str]] = {}
     counts: Counter[tuple[str, str, str]] = Counter()
     start, wrong = time.perf_counter(), 0
