@@ -47,7 +47,7 @@ def load(folder: str | Path, *, weights: str | Path | None = None, threads: int 
         if weights is not None and own is None:
             raise OptionError("this model has no weights file", name, "only weights in a file of their own can be exchanged")
         stored = weights is None and own is not None and not (path / own).exists()
-        weights = default_store().get(manifest["weights"]["sha256"]) if stored else weights
+        weights = _from_store(path / own, manifest["weights"]["sha256"]) if stored else weights
         _check_files(path, {file: digest for file, digest in manifest["files"].items() if weights is None or file != own})
         pool = start_pool(path, manifest, threads) if threads != 1 else None
         engine, locate = _LOADERS[target["backend"]](path, manifest, own and map_weights(Path(weights or path / own), manifest), pool)
@@ -61,6 +61,14 @@ def load(folder: str | Path, *, weights: str | Path | None = None, threads: int 
         return Model(name, str(target["name"]), inputs, outputs, engine.execute, golden, engine.reset, states, shown, open_shapes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the manifest is damaged: {error!r}", str(path / "manifest.json"), "compile the model again") from error
+
+
+def _from_store(missing: Path, digest: str) -> Path:
+    """The weights of an artifact without its weights file. Raises ModelError where the store cannot give them either."""
+    try:
+        return default_store().get(digest)
+    except ModelError as error:
+        raise ModelError(f"there is no such file, and its entry in the store: {error.what}", str(missing), error.hint) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
