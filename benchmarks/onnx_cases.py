@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.backend.test
+import onnx_symbolic
 from onnx import numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
@@ -23,7 +24,7 @@ from tgc import driver, onnx_backend
 from tgc.errors import ModelError, TgcError, UnsupportedError
 
 FAMILIES = ("node", "simple", "pytorch-converted", "pytorch-operator", "light")
-VARIANTS = ("inputs", "constants")
+VARIANTS = ("inputs", "constants", "symbolic")
 RANDOM = ("test_bernoulli", "test_training_dropout")
 """Tests, by the start of their names, that draw random numbers: types and shapes are compared, values cannot be."""
 EXACT = "test_training_dropout_zero_ratio"
@@ -120,10 +121,17 @@ def outcome(family: str, name: str, target: str, variant: str) -> str:
 
 def _check(case: TestCase, model: onnx.ModelProto, inputs: list[Any], outputs: list[Any], variant: str) -> None:
     feeds = _feeds(model, inputs, outputs)
+    wanted = [np.asarray(value) for value in outputs]
+    if variant == "symbolic":
+        for found, expected in onnx_symbolic.runs(model, feeds, wanted, onnx_backend.target()):
+            _compare(case, found, expected)
+        return
     if variant == "constants":
         model, feeds = onnx_backend.with_constants(model, feeds), {}
-    results = list(onnx_backend.prepare(model).run(feeds))
-    wanted = [np.asarray(value) for value in outputs]
+    _compare(case, list(onnx_backend.prepare(model).run(feeds)), wanted)
+
+
+def _compare(case: TestCase, results: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     if case.name.startswith(RANDOM) and not case.name.startswith(EXACT):
         assert [(r.dtype, r.shape) for r in results] == [(w.dtype, w.shape) for w in wanted]
         return
