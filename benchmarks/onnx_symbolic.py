@@ -41,8 +41,8 @@ def fixed(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> onnx.ModelProt
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for value in list(copy.graph.input):
-        array = inputs[value.name]
-        if array.ndim < 2 and array.dtype == np.int64:
+        array = inputs.get(value.name)
+        if array is not None and array.ndim < 2 and array.dtype == np.int64:
             copy.graph.input.remove(value)
             copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
     return copy
@@ -50,7 +50,8 @@ def fixed(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> onnx.ModelProt
 
 def smaller(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[Inputs, list[Array]] | None:
     """Inputs with every open dimension one smaller, and what the reference makes of them; None where it can make nothing."""
-    cropped = {value.name: _cropped(inputs[value.name], value.type.tensor_type.shape.dim) for value in model.graph.input}
+    cropped = {value.name: _cropped(inputs[value.name], value.type.tensor_type.shape.dim)
+               for value in model.graph.input if value.name in inputs}  # fmt: skip
     least = min(dim for array in cropped.values() for dim in array.shape or (1,))
     for name, array in cropped.items():
         if array.dtype in (np.int32, np.int64):
@@ -77,7 +78,7 @@ def runs(
     why = "no input has a dimension to open"
     for candidate in (model, fixed(model, inputs)):
         symbolic, ranges = opened(candidate)
-        mine = {value.name: inputs[value.name] for value in candidate.graph.input}
+        mine = {value.name: inputs[value.name] for value in candidate.graph.input if value.name in inputs}
         if not ranges:
             continue
         with TemporaryDirectory(prefix="tgc-") as folder:

@@ -122,6 +122,16 @@ def test_c_api_without_a_driver(host, tmp_path):
     run_case(host, "no_platform", OCL_ICD_VENDORS=empty, OCL_ICD_FILENAMES="")
 
 
+@pytest.mark.parametrize("name", ["image", "launch", "input", "output_memory", "remove"])
+def test_names_of_tensors_cannot_collide(tmp_path, name):
+    device()
+    program = programs.relu()
+    folder = write(replace(program, inputs=(replace(program.inputs[0], name=name),)), tmp_path / "out")
+    compile_c(folder, *STRICT, "-c", "example_main.c", "relu.c")
+    assert "RELU_IMAGES 0" in (folder / "relu.h").read_text()
+    assert load(folder).run({name: np.full(10, 2, np.float32)})["y"].sum() == 20
+
+
 def test_example_runs(tmp_path):
     device()
     folder = write(programs.matmul(lanes=4), tmp_path / "out")
@@ -161,13 +171,13 @@ def test_empty_launches_are_left_out():
     program = programs.two_kernels()
     empty = replace(program.kernels[1], body=replace(program.kernels[1].body, extent=0, kind="grid0"))
     host = opencl.emit(replace(program, kernels=(program.kernels[0], empty)), OPENCL, EmitOptions())["two.h"].decode()
-    assert "#define TWO_LAUNCH_COUNT 1" in host
+    assert "#define TWO_LAUNCHES 1" in host
 
 
 def test_loops_are_loops():
     """Launches are listed once, and the runtime repeats them."""
     files = opencl.emit(programs.loops(), OPENCL, EmitOptions())
-    assert "#define LOOPS_LAUNCH_COUNT 5" in files["loops.h"].decode()
+    assert "#define LOOPS_LAUNCHES 5" in files["loops.h"].decode()
     assert "{ 0, 1, 4 },\n  { 2, 4, 2 },\n  { 2, 3, 2 },\n  { 4, 5, 3 },\n" in files["loops.c"].decode()
 
 

@@ -145,6 +145,14 @@ def test_strings_that_are_constants_fold_away() -> None:
     np.testing.assert_array_equal(results["y"], np.float32([0.5 + 3 + 1, -2 + 4]))
 
 
+def test_pieces_of_an_axis_with_an_open_length_are_refused() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["" : 17]> counted (float[n, 3] x) => (int64 c)
+        { s = SplitToSequence (x)  c = SequenceLength (s) }""")
+    with pytest.raises(UnsupportedError, match=r"an axis of n elements(?s:.*)--dim n=4") as caught:
+        import_model(model, dims={"n": (1, 4)})
+    assert "SplitToSequence" in str(caught.value)
+
+
 def test_strings_at_run_time_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="string"):
         import_model(parsed("g (string[2] x) => (string[2] y) { y = StringConcat(x, x) }"))

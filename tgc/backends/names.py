@@ -17,6 +17,8 @@ KEYWORDS = frozenset((
     "linux", "unix", "index",
 ))  # fmt: skip
 """Words that a buffer or loop variable cannot be called."""
+TAKEN = ("input", "output", "model", "context", "init", "run", "input_memory", "output_memory")
+"""What a tensor cannot be called, for the headers and examples have constants and functions of these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class TensorView:
 
 def tensor_views(program: Program) -> tuple[tuple[TensorView, ...], tuple[TensorView, ...]]:
     """The program's inputs and outputs."""
-    taken = {"input", "output", "model", "context", "init", "run"}
+    taken = set(TAKEN)
     inputs = tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.inputs))
     return inputs, tuple(_view(tensor, i, taken) for i, tensor in enumerate(program.outputs))
 

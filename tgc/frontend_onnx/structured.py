@@ -20,7 +20,9 @@ from tgc.frontend_onnx.attributes import Value as AttributeValue
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
 from tgc.frontend_onnx.lowerings.indexing import gather
+from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length
 
 MOST_WRITTEN_OUT = 128
 STRUCTURED = (
@@ -176,6 +178,8 @@ def _split(call: Call) -> Listed:
     b, x = call.b, call.tensor(0)
     axis = b.axis(call.number("axis", 0), len(x.shape))
     given, size = call.node(1), x.shape[axis]
+    if isinstance(size, Length):
+        raise refusal(b, size)
     if given is None:
         parts = [b.narrow(x, axis, n, 1) for n in range(size)]
         return Listed(tuple(parts if call.number("keepdims", 1) else [b.squeeze(p, (axis,)) for p in parts]))
