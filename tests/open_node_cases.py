@@ -1,6 +1,6 @@
 """ONNX's node tests with every dimension of their inputs open, from 1 to its size, interpreted at that size and at a smaller one.
 
-    python -m tests.open_node_cases [--names] [PART OF A NAME ...]
+    PYTHONPATH=.:benchmarks python -m tests.open_node_cases [--names] [PART OF A NAME ...]
 
 prints how many are right and refused, and each that is wrong.
 """

@@ -135,7 +135,7 @@ CASES = (
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
 def test_node_cases_with_open_dimensions(name: str) -> None:
-    """`python -m tests.open_node_cases` does all of them."""
+    """`tests.open_node_cases`, run as a program, does all of them."""
     found = outcome(name)
     assert found.kind in ("right", "refused"), found.why
 
