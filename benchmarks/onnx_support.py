@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -21,6 +22,7 @@ from tgc.frontend_onnx.structured import STRUCTURED, TEXTUAL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "onnx_suite.json"
+TRAINED = HERE / "results" / "trained_models.json"
 TARGETS = ("cpu", "c", "opencl")
 FIRST, NEWEST = 7, onnx.defs.onnx_opset_version()
 HEAD = """# What tgc does of ONNX
@@ -33,6 +35,9 @@ This file is generated: `python benchmarks/onnx_suite.py && python benchmarks/on
 target, of all that use it; **types** are the element types of the operator's operands and results in those that pass on all three.
 Tests that are left out, each with its reason, are in [tests/onnx_excluded.txt](../tests/onnx_excluded.txt).
 
+"""
+TRAINED_HEAD = """The worst error of an output as a share of its largest magnitude, or in steps of its scale where it is quantised, against
+ONNX Runtime, which does not optimise the model: `python benchmarks/trained_models.py`.
 """
 COLUMNS = ("| operator | versions | by | cpu | c | opencl | types |", "|---|---|---|--:|--:|--:|---|")
 
@@ -63,7 +68,32 @@ def document() -> str:
         if rows:
             parts += [f"\n## {domain or 'ai.onnx'}\n", *COLUMNS]
             parts.extend(f"| {' | '.join(row)} |" for row in rows)
+    parts.append(trained(json.loads(TRAINED.read_text())))
     return "\n".join(parts) + "\n"
+
+
+def trained(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How far trained models are from ONNX Runtime on each target."""
+    models = sorted({str(row["model"]) for row in rows})
+    by_place = {(row["model"], row["target"]): row for row in rows}
+    lines = ["\n## Trained models\n", TRAINED_HEAD, f"| model | {' | '.join(TARGETS)} |", f"|---|{'--:|' * len(TARGETS)}"]
+    for model in models:
+        lines.append(f"| {model} | {' | '.join(_distance(by_place.get((model, target))) for target in TARGETS)} |")
+    return "\n".join(lines)
+
+
+def _distance(row: Mapping[str, Any] | None) -> str:
+    match row:
+        case None:
+            return ""
+        case {"failure": str(why)}:
+            return why
+        case {"agrees": False}:
+            return f"**{row['error']:.0e}**"
+        case {"steps": None, "error": error}:
+            return f"{error:.0e}" if error else "equal"
+        case _:
+            return f"{row['steps']:.2g} step" if row["steps"] else "equal"
 
 
 def summary(results: Mapping[str, Mapping[str, str]]) -> str:
