@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compiles real models and prints the seconds of processor time that each stage takes.
 
-    python benchmarks/compile_time.py [--only REGEX] [--target cpu] [--models ../shared/models] [--json FILE]
+    python benchmarks/compile_time.py [--only REGEX] [--target cpu] [--models ../shared/models] [--json FILE] [--check]
 
 Processor time, so that a busy machine gives the same numbers; the machine's cores do not matter, for one is used. `chain_N` is a
-made network of N nodes: its row over that of `chain_N/4` tells whether compile time grows linearly.
+made network of N nodes: its row over that of `chain_N/4` tells whether compile time grows linearly. --check: exit with 1 where a model
+takes longer than it may.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from onnx import helper, numpy_helper
 from tgc import driver
 from tgc.backends.options import EmitOptions
 from tgc.ir.verify import verify_graph
-from tgc.passes import GRAPH_PASSES
+from tgc.passes import GRAPH_PASSES, PLAIN
 from tgc.passes.assemble import assemble
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.layout import layout
@@ -40,6 +41,7 @@ from tgc.targets import Target
 MODELS = (
     "light_resnet50", "yolox_nano", "mobilenetv2_100", "light_densenet121", "driving_vision_like", "supercombo", "vit_tiny_patch16_224",
 )  # fmt: skip
+MAY_TAKE = {"light_resnet50": 4.0, "chain_4000": 30.0}  # seconds of processor time
 STAGES = ("import", *(step.name for step in GRAPH_PASSES), "verify", "partition", "layout", "lower", "polish", "schedule", "emit")
 
 T = TypeVar("T")
@@ -77,12 +79,15 @@ def compile_timed(model: Path | onnx.ModelProto, target: Target, shapes: dict[st
     with clock.stage("import"):
         graph = driver.import_graph(model, {}, shapes, "model")
     nodes = len(graph.nodes())
+    clock.timed("verify", verify_graph)(graph)
     for step in GRAPH_PASSES:
-        graph = clock.timed(step.name, step.run)(graph, target)
-        clock.timed("verify", verify_graph)(graph)
-    regions = clock.timed("layout", layout)(clock.timed("partition", partition)(graph))
+        before, graph = graph, clock.timed(step.name, step.run)(graph, target)
+        if graph is not before:
+            clock.timed("verify", verify_graph)(graph)
+    parts = [("run", clock.timed("layout", layout)(clock.timed("partition", partition)(graph)))]
     with clock.stage("lower"):
-        program = assemble(regions, clock.timed("polish", polisher_for(target)), clock.timed("schedule", scheduler_for(target)))
+        schedule = clock.timed("schedule", scheduler_for(target))
+        program = assemble(parts, graph, PLAIN, clock.timed("polish", polisher_for(target)), schedule)
     clock.timed("emit", driver.emit)(program, target, EmitOptions())
     return {"target": target.name, "nodes": nodes, "kernels": len(program.kernels), "total": sum(clock.seconds.values()), **clock.seconds}
 
@@ -126,6 +131,7 @@ def main() -> int:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models", help="folder with trained/ and skeletons/")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a model takes longer than it may")
     options = parser.parse_args()
     target = driver.resolve(options.target)
     rows: list[dict[str, object]] = []
@@ -140,7 +146,9 @@ def main() -> int:
                 print(f"{name:22} {row['nodes']:5} {row['kernels']:7} {row['total']:7.2f} {cells}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    slow = [row["model"] for row in rows if row["total"] > MAY_TAKE.get(str(row["model"]), float("inf"))]  # type: ignore[operator]
+    print(f"slower than they may be: {', '.join(map(str, slow)) or 'none'} (of {', '.join(MAY_TAKE)})")
+    return 1 if slow and options.check else 0
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from tgc.ir.expr import Arg, Coordinate, Lit, apply, cast
 from tgc.ir.graph import Graph, Node
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.ops import Op
-from tgc.ir.partition import Fill
+from tgc.ir.partition import Fill, Region
 from tgc.ir.text import parse_kernel, print_kernel
 from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
 from tgc.passes.fold import fold
 from tgc.passes.layout import layout
 from tgc.passes.lower import lower
+from tgc.passes.lower_alike import Lowerings
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
@@ -175,3 +176,36 @@ def test_parameters_are_as_long_as_what_they_hold() -> None:
     for call in program.calls:
         for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
             assert argument.start + parameter.buffer.size <= program.storage(argument.storage).size
+
+
+def residual(blocks: int) -> Graph:
+    """A network that repeats a block of two convolutions and an addition; weights and names differ."""
+    net = Net()
+    x = net.image(1, 16, 8, 8)
+    for _ in range(blocks):
+        x = net.add(net.conv(net.relu(net.conv(x, 16)), 16), x)
+    return net.graph(x)
+
+
+def test_regions_that_are_alike_are_lowered_once_and_are_what_they_would_be_alone() -> None:
+    plan = layout(partition(merge_pads(fold(residual(8)))))
+    regions = [step for step in plan.steps if isinstance(step, Region)]
+    lowerings = Lowerings()
+    for region in regions:
+        again, alone = lowerings.of(region, plan), lower(region, plan)
+        assert again.kernel == alone.kernel
+        assert again.kernel.origins == alone.kernel.origins
+        assert again.bindings == alone.bindings
+    assert len(lowerings.known) < len(regions) / 2
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0), (1.0, 1.0)])
+def test_a_literal_in_the_loop_nest_tells_regions_apart(values: tuple[float, float]) -> None:
+    net = Net()
+    images = [net.image(1, 4, 4, 4) for _ in values]
+    factors = [net.expand(net.constant(np.full((1, 1, 1, 1), value, np.float32)), (1, 4, 4, 4)) for value in values]
+    product = apply(ops.MUL, Arg(0, F32), Arg(1, F32))
+    plan = layout(partition(net.graph(*(net.map(product, x, factor) for x, factor in zip(images, factors, strict=True)))))
+    lowerings = Lowerings()
+    kernels = {lowerings.of(step, plan).kernel for step in plan.steps if isinstance(step, Region)}
+    assert len(kernels) == len(set(values))

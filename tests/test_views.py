@@ -16,7 +16,7 @@ from tgc.ir.graph import Expand, Node, Permute, Reshape, Slice, Window
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
 from tgc.ir.text_expression import print_expr
-from tgc.ir.views import Vector, dot, flatten, source_index, strides_of, unflatten
+from tgc.ir.views import Vector, dot, flatten, groups, source_index, strides_of, unflatten
 
 B = GraphBuilder()
 
@@ -91,3 +91,25 @@ def test_unflatten_undoes_flatten(shape: tuple[int, ...]) -> None:
     at = loops(shape)
     assert unflatten(flatten(at, shape), shape) == at
     assert dot(at, strides_of(shape)) == flatten(at, shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "runs"),
+    [
+        ((2, 3), (6,), [((0, 2), (0, 1))]),
+        ((4, 1, 6), (2, 2, 6), [((0, 1), (0, 2)), ((1, 2), (2, 2)), ((2, 3), (2, 3))]),
+        ((2, 1, 3), (6,), [((0, 3), (0, 1))]),
+        ((5, 1), (1, 5, 1), [((0, 0), (0, 1)), ((0, 1), (1, 2)), ((1, 2), (2, 3))]),
+        ((0, 2), (3, 0), [((0, 2), (0, 2))]),
+        ((), (1,), [((0, 0), (0, 1))]),
+    ],
+)
+def test_a_reshape_changes_only_neighbouring_axes_that_hold_as_many_elements(
+    shape: tuple[int, ...], wanted: tuple[int, ...], runs: list[tuple[tuple[int, int], tuple[int, int]]]
+) -> None:
+    assert list(groups(shape, wanted)) == runs
+
+
+def test_a_reshape_beside_a_split_axis_leaves_its_index_alone() -> None:
+    node = B.reshape(B.permute(B.reshape(numbered(6, 5, 8), (2, 3, 5, 8)), (1, 0, 3, 2)), (3, 2, 40))
+    assert print_expr(ix.to_expr(offset(node))) == "i1 * 120 + i0 * 40 + i2 / 5 * -39 + i2 * 8"

@@ -246,14 +246,16 @@ def identity(op: Op, dtype: DType) -> Lit:
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
-    """The expressions directly under `expr`."""
-    match expr:
-        case Apply(args=args):
-            return args
-        case Load(index=inner) | Ramp(base=inner) | Broadcast(value=inner):
-            return (inner,)
-        case Lit() | Var() | Arg() | Coordinate():
-            return ()
+    """The expressions directly under `expr`. Asked more often than anything else, so by type and not by pattern."""
+    if type(expr) is Apply:
+        return expr.args
+    if type(expr) is Load:
+        return (expr.index,)
+    if type(expr) is Ramp:
+        return (expr.base,)
+    if type(expr) is Broadcast:
+        return (expr.value,)
+    return ()
 
 
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:

@@ -154,6 +154,7 @@ def opaque(expr: Expr, low: int, high: int) -> Index:
     return Index(((Opaque(expr, low, high), 1),))
 
 
+@lru_cache(maxsize=1 << 14)
 def _divide(index: Index, divisor: int) -> Index:
     if divisor == 1:
         return index

@@ -13,17 +13,21 @@ Rule = Callable[[Expr], Expr | None]
 def walk(*roots: Expr, below: Callable[[Expr], tuple[Expr, ...]] = children) -> Iterator[Expr]:
     """Every distinct subexpression of `roots` that `below` (by default: all children) leads to, children before parents."""
     done: set[Expr] = set()
+    seen: set[int] = set()  # those that are done by identity, for most that are equal are the same: asking for a hash takes longer
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
         expr, expanded = stack.pop()
-        if expr in done:
+        if id(expr) in seen:
             continue
         parts = () if expanded else below(expr)
         if parts:
             stack.append((expr, True))
-            stack += [(child, False) for child in reversed(parts) if child not in done]
-        else:
-            done.add(expr)
+            stack += [(child, False) for child in reversed(parts) if id(child) not in seen]
+            continue
+        seen.add(id(expr))
+        count = len(done)
+        done.add(expr)
+        if len(done) > count:
             yield expr
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from tgc.errors import InvalidIrError
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
-from tgc.ir.expr import Arg, Broadcast, Coordinate, Load, Ramp, Var
+from tgc.ir.expr import Apply, Arg, Broadcast, Coordinate, Expr, Lit, Load, Ramp, Var
 from tgc.ir.graph import (
     Bound,
     Concat,
@@ -72,6 +73,8 @@ def verify_graph(graph: Graph) -> None:
 
 def _verify_bound(graph: Graph) -> None:
     """Bound tensors are bound once, and read inside of their loops only."""
+    if not any(isinstance(node, (Bound, ScanResult)) for node in graph.nodes()):
+        return
     owners: dict[Bound, Scan] = {}
     free: dict[Node, frozenset[Bound]] = {}
     for node in graph.nodes():
@@ -144,10 +147,18 @@ def verify_scan(scan: Scan) -> None:
         require(fits, f"{scan.length} elements of {list(element.shape)} out of {list(whole.shape)}")
 
 
+@lru_cache(maxsize=1 << 10)
+def _leaves(expr: Expr) -> tuple[Expr, ...]:
+    """The leaves of `expr`, and what must not be in a map, having verified it; remembered, for passes keep most maps as they are."""
+    verify_expression(expr)
+    return tuple(part for part in walk(expr) if not isinstance(part, (Apply, Lit)))
+
+
 def _verify_map(node: Map) -> None:
-    verify_expression(node.expr)
-    require(all(source.shape == node.shape for source in node.sources), f"sources {[s.shape for s in node.sources]} in shape {node.shape}")
-    for leaf in walk(node.expr):
+    leaves = _leaves(node.expr)
+    if any(source.shape != node.shape for source in node.sources):
+        raise InvalidIrError(f"sources {[s.shape for s in node.sources]} in shape {node.shape}")
+    for leaf in leaves:
         match leaf:
             case Arg(position, dtype):
                 require(0 <= position < len(node.sources), f"Arg({position}) of {len(node.sources)} sources")
@@ -210,4 +221,5 @@ def _verify_slice(node: Slice) -> None:
     for start, step, extent, size in zip(node.starts, node.steps, node.shape, before, strict=True):
         last = start + step * (extent - 1)
         require(step != 0, "a step of 0")
-        require(extent == 0 or (0 <= start < size and 0 <= last < size), f"{start} to {last} in an extent of {size}")
+        if extent != 0 and not (0 <= start < size and 0 <= last < size):
+            raise InvalidIrError(f"{start} to {last} in an extent of {size}")

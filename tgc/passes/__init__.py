@@ -101,9 +101,11 @@ def compile_graph(
     Raises InvalidIrError where a pass wrote something invalid.
     """
     meant = graph
+    verify_graph(graph)
     for step in GRAPH_PASSES:
         before, graph = graph, step.run(graph, target)
-        verify_graph(graph)
+        if graph is not before:
+            verify_graph(graph)
         if check:
             check_graph(step.name, before, graph)
         if observe:

@@ -21,7 +21,7 @@ from tgc.ir.program import Argument, Call, EntryPoint, Program, Repeat, Role, St
 from tgc.ir.rewrite import map_expressions
 from tgc.ir.verify import verify_kernel
 from tgc.passes.carry import carry, settle
-from tgc.passes.lower import lower
+from tgc.passes.lower_alike import Lowerings
 from tgc.passes.lower_fill import lower_fill
 from tgc.passes.memory import Lifetime, aligned, plan_memory
 from tgc.passes.placement import identifier
@@ -67,15 +67,22 @@ class _Kernels:
     polish: Callable[[Expr], Expr]
     scheduler: Scheduler
     known: dict[tuple[object, ...], tuple[str, Scheduled]] = field(default_factory=dict)
+    lowered: dict[tuple[object, ...], tuple[str, Scheduled]] = field(default_factory=dict)  # the same, as they are before being polished
 
     def of(self, lowered: Lowered) -> tuple[str, Scheduled, tuple[str, ...]]:
         """The kernel's name, the kernel, and the ONNX nodes that this use of it computes."""
+        raw = _key(lowered.kernel, lowered.bindings)
+        if raw not in self.lowered:
+            self.lowered[raw] = self._polished(lowered)
+        return (*self.lowered[raw], lowered.kernel.origins)
+
+    def _polished(self, lowered: Lowered) -> tuple[str, Scheduled]:
         plain = replace(lowered.kernel, body=map_expressions(lowered.kernel.body, self.polish))
         key = _key(plain, lowered.bindings)
         if key not in self.known:
             verify_kernel(plain)
             self.known[key] = (_name(len(self.known), plain), self.scheduler(plain, _constants(lowered)))
-        return (*self.known[key], plain.origins)
+        return self.known[key]
 
     def named(self) -> dict[str, Kernel]:
         return {name: replace(scheduled.kernel, name=name) for name, scheduled in self.known.values()}
@@ -120,13 +127,14 @@ def as_declared(program: Program, graph: Graph) -> Program:
 
 def _calls(partition: Partition, kernels: _Kernels, weights: _Weights) -> list[tuple[tuple[Loop, ...], Call]]:
     calls: list[tuple[tuple[Loop, ...], Call]] = []
+    regions = Lowerings()
     for step in partition.steps:
         if isinstance(step, Fill):
             lowered = lower_fill(step, partition)
         elif 0 in step.body.shape:
             continue
         else:
-            lowered = lower(step, partition)
+            lowered = regions.of(step, partition)
         name, scheduled, origins = kernels.of(lowered)
         halo = isinstance(step, Fill) and step.pad.value.value == 0
         calls.append((step.loops, Call(name, _arguments(lowered, scheduled, weights, step.loops), origins, halo)))

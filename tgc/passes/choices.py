@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from tgc.ir import index as ix
@@ -41,6 +42,7 @@ class Cases:
         return self.var.name if self.extent == self.count else f"{self.var.name}_i"
 
 
+@lru_cache(maxsize=1 << 10)
 def selects(expr: Expr) -> bool:
     """Whether the body of a map is several cases, one of which a coordinate selects by its number."""
     count = sum(1 for e in walk(expr) if isinstance(e, Apply) and e.op is ops.EQ and isinstance(e.args[0], Coordinate))

@@ -7,14 +7,14 @@ in the outermost loop that knows its index, which is what makes softmax one kern
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
-from tgc.ir.dtypes import INDEX, DType
+from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Arg, Buffer, Coordinate, Expr, Lit, Load, Var
 from tgc.ir.graph import (
     Constant,
@@ -54,6 +54,30 @@ def lower(region: Region, partition: Partition) -> Lowered:
     return _Lowering(partition, region).run()
 
 
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What `lower` made, and which nodes it was made from.
+
+    held: for each parameter the node whose elements it passes; None for the region's own place. computed: in order, without constants.
+    """
+
+    lowered: Lowered
+    held: tuple[Node | None, ...]
+    computed: tuple[Node, ...]
+
+
+def lower_traced(region: Region, partition: Partition) -> Traced:
+    """The loop nest of `region`, and the nodes that it was made from."""
+    lowering = _Lowering(partition, region)
+    lowered = lowering.run()
+    return Traced(lowered, tuple(lowering.held), tuple(lowering.computed))
+
+
+def origins_of(computed: Iterable[Node]) -> tuple[str, ...]:
+    """The ONNX nodes that `computed` came from, each once."""
+    return tuple(dict.fromkeys(node.origin for node in computed if node.origin))
+
+
 class _Lowering:
     """One region's state: the loops that are open, the values already computed, the parameters so far."""
 
@@ -61,11 +85,12 @@ class _Lowering:
         self.partition = partition
         self.region = region
         self.extents: dict[Var, int] = {}
-        self.parameters: dict[tuple[str, str], tuple[Buffer, Binding, str, Shape]] = {}
+        self.parameters: dict[tuple[str, str], tuple[Buffer, Binding, str]] = {}
         self.sizes: dict[str, int] = {}
         self.memo: dict[tuple[int, Vector], Expr] = {}
         self.reductions = 0
-        self.origins: dict[str, None] = {}
+        self.held: list[Node | None] = []
+        self.computed: dict[Node, None] = {}
 
     def run(self) -> Lowered:
         if isinstance(self.region.body, Scatter) and self._computed():
@@ -73,7 +98,7 @@ class _Lowering:
         at, loops = self._iteration_space()
         offset = self._offset(self.region.place, at)
         scope = _scope_of(_loop_order(loops, offset, self._row_variables(at)))
-        out = self._parameter(self.region.place, self.region.body.dtype, ("", "out"), self.region.body.shape)
+        out = self._parameter(self.region.place, self.region.body, ("", "out"))
         value = self._value(self.region.body, at, scope, root=self._computed())
         scope.statements.append(Store(out, ix.to_expr(offset), value))
         return self._finish(_close(scope))
@@ -88,9 +113,8 @@ class _Lowering:
         at, loops = self._iteration_space()
         offset = self._offset(place, at)
         copying = _scope_of(_loop_order(loops, offset, frozenset()))
-        out = self._parameter(place, node.dtype, ("", "out"), node.shape)
-        if node.origin:
-            self.origins.setdefault(node.origin)
+        out = self._parameter(place, node, ("", "out"))
+        self.computed[node] = None
         copying.statements.append(Store(out, ix.to_expr(offset), self._value(node.source, at, copying)))
         sizes = node.updates.shape
         each = tuple(self._axis(f"u{axis}", size) for axis, size in enumerate(sizes))
@@ -125,18 +149,19 @@ class _Lowering:
     def _offset(self, place: Place, at: Vector) -> Index:
         return dot(at, self.partition.blocks[place.block].strides())
 
-    def _parameter(self, place: Place, dtype: DType, key: tuple[str, str], shape: Shape) -> Buffer:
-        target = self.partition.blocks[place.block]
+    def _parameter(self, place: Place, node: Node, key: tuple[str, str]) -> Buffer:
+        target, shape = self.partition.blocks[place.block], node.shape
         layout = "x".join(str(shape[axis]) for axis in target.order)
-        buffer = self._buffer(key, binding(target, place), dtype, layout, shape)
+        buffer = self._buffer(key, binding(target, place), node, layout)
         span = 1 + sum(stride * (extent - 1) for stride, extent in zip(target.strides(), shape, strict=True))
         self.sizes[buffer.name] = max(self.sizes.get(buffer.name, 0), span)
         return buffer
 
-    def _buffer(self, key: tuple[str, str], binding: Binding, dtype: DType, layout: str, shape: Shape) -> Buffer:
+    def _buffer(self, key: tuple[str, str], binding: Binding, node: Node, layout: str) -> Buffer:
         if key not in self.parameters:
             name = key[1] if key[1] == "out" else f"{'w' if binding.constant else 'a'}{len(self.parameters)}"
-            self.parameters[key] = (Buffer(name, dtype, 0), binding, layout, shape)
+            self.parameters[key] = (Buffer(name, node.dtype, 0), binding, layout)
+            self.held.append(None if key[1] == "out" else node)
         return self.parameters[key][0]
 
     def _value(self, node: Node, at: Vector, scope: _Scope, *, root: bool = False) -> Expr:
@@ -152,12 +177,12 @@ class _Lowering:
 
     def _load(self, node: Node, place: Place, at: Vector) -> Expr:
         offset = self._offset(place, at)
-        buffer = self._parameter(place, node.dtype, (place.block, f"{place.low}{place.moves}"), node.shape)
+        buffer = self._parameter(place, node, (place.block, f"{place.low}{place.moves}"))
         return Load(buffer, ix.to_expr(offset))
 
     def _compute(self, node: Node, at: Vector, scope: _Scope) -> Expr:
-        if node.origin and not isinstance(node, Constant):
-            self.origins.setdefault(node.origin)
+        if not isinstance(node, Constant):
+            self.computed.setdefault(node)
         match node:
             case Constant():
                 return self._constant(node, at)
@@ -177,7 +202,7 @@ class _Lowering:
             return Lit(node.data.reshape(-1)[0].item(), node.dtype)
         offset = flatten(at, node.shape)
         layout = "x".join(map(str, node.shape))
-        buffer = self._buffer((node.digest, "constant"), Binding(constant=node), node.dtype, layout, node.shape)
+        buffer = self._buffer((node.digest, "constant"), Binding(constant=node), node, layout)
         self.sizes[buffer.name] = node.data.size
         return Load(buffer, ix.to_expr(offset))
 
@@ -231,11 +256,11 @@ class _Lowering:
     def _finish(self, body: Statement, access: Literal["write", "readwrite"] = "write") -> Lowered:
         parameters: list[Parameter] = []
         names: dict[str, Buffer] = {}
-        for buffer, _, layout, _shape in self.parameters.values():
+        for buffer, _, layout in self.parameters.values():
             names[buffer.name] = Buffer(buffer.name, buffer.dtype, max(1, self.sizes.get(buffer.name, 1)))
             parameters.append(Parameter(names[buffer.name], access if buffer.name == "out" else "read", layout))
-        kernel = Kernel("kernel", tuple(parameters), _rebind(body, names), tuple(self.origins))
-        return Lowered(kernel, tuple(binding for _, binding, _, _ in self.parameters.values()))
+        kernel = Kernel("kernel", tuple(parameters), _rebind(body, names), origins_of(self.computed))
+        return Lowered(kernel, tuple(binding for _, binding, _ in self.parameters.values()))
 
 
 def _plain_index(value: Expr, extents: Mapping[Var, int]) -> Expr | None:

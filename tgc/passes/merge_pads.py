@@ -19,6 +19,8 @@ def merge_pads(graph: Graph) -> Graph:
     for node in graph.nodes():
         if isinstance(node, Pad):
             wanted[node.source, node.value].append(node)
+    if all(len(pads) == 1 for pads in wanted.values()):
+        return graph
     builder = GraphBuilder()
     made: dict[Node, Node] = {}
     for node in graph.nodes():

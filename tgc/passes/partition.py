@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 
 from tgc.ir import index as ix
-from tgc.ir.expr import Apply, Var
+from tgc.ir.expr import Apply, Expr, Var
 from tgc.ir.graph import (
     Bound,
     Concat,
@@ -220,7 +221,12 @@ def _plain_variables(at: Vector) -> set[Var] | None:
 def _work(node: Map | Gather) -> int:
     if isinstance(node, Gather):
         return CHEAP + 1
-    return sum(_WEIGHTS.get(expr.op.name, 1) for expr in walk(node.expr) if isinstance(expr, Apply))
+    return _operations(node.expr)
+
+
+@lru_cache(maxsize=1 << 10)
+def _operations(body: Expr) -> int:
+    return sum(_WEIGHTS.get(expr.op.name, 1) for expr in walk(body) if isinstance(expr, Apply))
 
 
 def _pass_on(state: State, node: Map | Reduce | Gather | Scatter, record: Record) -> None:

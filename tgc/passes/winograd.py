@@ -19,7 +19,9 @@ the plain sum; and an infinity or NaN spreads over its tile. A convolution is re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -35,7 +37,7 @@ from tgc.ir.rebuild import rebuild
 from tgc.ir.views import Vector, source_index
 from tgc.passes.contractions import is_contraction, product_operands
 from tgc.passes.fold import rebuilt
-from tgc.passes.winograd_transforms import OUTPUT, SOURCE, WEIGHTS, transformed
+from tgc.passes.winograd_transforms import output_places, source_points, weights_at_points
 from tgc.targets import Winograd
 
 
@@ -199,16 +201,15 @@ class _Tiled:
     def points(self, tiles: tuple[int, int]) -> Node:
         """V [points, n, y, x, c]."""
         a = self.m + 2
-        ordered = self.b.permute(self.padded(tiles), tuple(self.conv.axes))
-        n, c = ordered.shape[:2]
+        ordered = self.b.permute(self.padded(tiles), tuple(self.conv.axes[axis] for axis in (0, 2, 3, 1)))
+        n, _, _, c = ordered.shape
+        flat = self.b.reshape(ordered, (1, *ordered.shape))
         whole = (a * a, n, *tiles, c)
         parts: list[Node] = []
         for at in range(a * a):
-            cut = self.b.slice(ordered, (0, 0, at // a, at % a), (1, 1, self.m, self.m), (n, c, *tiles))
-            last = self.b.reshape(self.b.permute(cut, (0, 2, 3, 1)), (1, n, *tiles, c))
-            parts.append(self.b.expand(last, whole))
-        values = transformed(SOURCE[self.m], [Arg(at, F32) for at in range(a * a)])
-        return self.b.map(_chosen(Coordinate(0), values), *parts)
+            cut = self.b.slice(flat, (0, 0, at // a, at % a, 0), (1, 1, self.m, self.m, 1), (1, n, *tiles, c))
+            parts.append(self.b.expand(cut, whole))
+        return self.b.map(points_by_number(self.m), *parts)
 
     def padded(self, tiles: tuple[int, int]) -> Node:
         """The image with so many rows and columns that whole tiles fit."""
@@ -224,8 +225,7 @@ class _Tiled:
     def contracted(self, points: Node) -> Node:
         """M [points, n, y, x, o]."""
         o, c = self.conv.weights.shape[:2]
-        g = np.array(WEIGHTS[self.m])
-        u = np.einsum("pr,ocrs,qs->pqoc", g, self.conv.weights.astype(np.float64), g).astype(np.float32)
+        u = weights_at_points(self.conv.weights, self.m)
         count, n, y, x, _ = points.shape
         whole = (count, n, y, x, o, c)
         left = self.b.expand(self.b.reshape(points, (count, n, y, x, 1, c)), whole)
@@ -234,21 +234,31 @@ class _Tiled:
         return self.b.reshape(self.b.reduce(ops.ADD, product, (5,)), whole[:5])
 
     def from_points(self, products: Node) -> Node:
-        """Y [n, o, y, m, x, m]."""
+        """Y [1, n, o, y, m, x, m]."""
         count, n, y, x, o = products.shape
         m = self.m
-        whole = (n, o, y, m, x, m)
+        ordered = self.b.reshape(self.b.permute(products, (0, 1, 4, 2, 3)), (count, n, o, y, 1, x, 1))
         parts: list[Node] = []
         for at in range(count):
-            cut = self.b.slice(products, (at, 0, 0, 0, 0), (1,) * 5, (1, n, y, x, o))
-            ordered = self.b.permute(self.b.reshape(cut, (n, y, 1, x, 1, o)), (0, 5, 1, 2, 3, 4))
-            parts.append(self.b.expand(ordered, whole))
-        values = transformed(OUTPUT[m], [Arg(at, F32) for at in range(count)])
-        rows = [_chosen(Coordinate(5), values[row * m : row * m + m]) for row in range(m)]
-        return self.b.map(_chosen(Coordinate(3), rows), *parts)
+            cut = self.b.slice(ordered, (at, 0, 0, 0, 0, 0, 0), (1,) * 7, (1, n, o, y, 1, x, 1))
+            parts.append(self.b.expand(cut, (1, n, o, y, m, x, m)))
+        return self.b.map(places_by_number(m), *parts)
 
 
-def _chosen(by: Expr, values: list[Expr]) -> Expr:
+@cache
+def points_by_number(m: int) -> Expr:
+    """The element of B^T d B that coordinate 0 counts."""
+    return _chosen(Coordinate(0), source_points(m))
+
+
+@cache
+def places_by_number(m: int) -> Expr:
+    """The element of A^T M A at coordinates 4 and 6."""
+    values = output_places(m)
+    return _chosen(Coordinate(4), [_chosen(Coordinate(6), values[row * m : row * m + m]) for row in range(m)])
+
+
+def _chosen(by: Expr, values: Sequence[Expr]) -> Expr:
     """values[by]"""
     chosen = values[-1]
     for number in reversed(range(len(values) - 1)):

@@ -8,11 +8,15 @@ powers are exact in f32 too. Points come in pairs of both signs, so that pairs o
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import prod
+
+import numpy as np
+import numpy.typing as npt
 
 from tgc.ir import scalar as s
 from tgc.ir.dtypes import F32
-from tgc.ir.expr import Expr
+from tgc.ir.expr import Arg, Expr
 
 Rows = tuple[tuple[float, ...], ...]
 
@@ -47,6 +51,50 @@ OUTPUT: dict[int, Rows] = {m: tuple(zip(*_powers(m, m, scaled=False), strict=Tru
 
 WEIGHTS: dict[int, Rows] = {m: _powers(m, 3, scaled=True) for m in _POINTS}
 """G: [m + 2, 3]."""
+
+
+_BLOCK = 1 << 14  # elements whose sums stay in the second-level cache
+
+
+def weights_at_points(weights: npt.NDArray[np.float32], m: int) -> npt.NDArray[np.float32]:
+    """U [m + 2, m + 2, o, c] = G w G^T of weights [o, c, 3, 3].
+
+    In double precision, term by term in a fixed order: no library's idea of a product decides the last bit.
+    """
+    outputs, channels = weights.shape[:2]
+    taps = np.ascontiguousarray(weights.reshape(outputs * channels, 9).T).reshape(3, 3, -1)
+    made = np.empty((m + 2, m + 2, outputs * channels), np.float32)
+    for start in range(0, outputs * channels, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        columns = _weighted(WEIGHTS[m], list(taps[:, :, part].astype(np.float64)))
+        for p, column in enumerate(columns):
+            for q, value in enumerate(_weighted(WEIGHTS[m], list(column))):
+                made[p, q, part] = value
+    return made.reshape(m + 2, m + 2, outputs, channels)
+
+
+def _weighted(matrix: Rows, vectors: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
+    """matrix times a column of arrays."""
+    results: list[npt.NDArray[np.float64]] = []
+    for row in matrix:
+        terms = [vector if factor == 1 else factor * vector for factor, vector in zip(row, vectors, strict=True) if factor]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        results.append(total)
+    return results
+
+
+@cache
+def source_points(m: int) -> tuple[Expr, ...]:
+    """B^T d B of a tile whose elements are arguments 0, 1, .., in row-major order."""
+    return tuple(transformed(SOURCE[m], [Arg(at, F32) for at in range((m + 2) ** 2)]))
+
+
+@cache
+def output_places(m: int) -> tuple[Expr, ...]:
+    """A^T M A of the products at points whose values are arguments 0, 1, ..."""
+    return tuple(transformed(OUTPUT[m], [Arg(at, F32) for at in range((m + 2) ** 2)]))
 
 
 def transformed(matrix: Rows, tile: list[Expr]) -> list[Expr]:

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
@@ -78,6 +79,9 @@ def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.ge
     """
     flat = data.reshape(-1)
     shape = tuple(extent for _, extent in packing.loops)
+    seen = _as_view(flat, packing)
+    if seen is not None:
+        return seen.reshape(-1)
     result = np.empty((*shape, packing.lanes), flat.dtype)
     # some iterations of the outermost loop at a time, for the places take more memory than the data
     count = max(1, _AT_ONCE * shape[0] // result.size) if shape else 1
@@ -85,6 +89,20 @@ def packed(data: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.ge
         part = result[start : start + count] if shape else result
         part[...] = flat.take(_places(packing, start, count), mode="clip")
     return result.reshape(-1)
+
+
+def _as_view(flat: npt.NDArray[np.generic], packing: Packing) -> npt.NDArray[np.generic] | None:
+    """The packed data as a strided view of `flat`; None where its place is no sum of loop variables, or runs over the end."""
+    at = ix.from_expr(packing.base, dict(packing.loops))
+    steps = [ix.coefficient(at, var) if extent > 1 else 0 for var, extent in packing.loops]
+    if not all(isinstance(atom, ix.Axis) for atom, _ in at.terms):
+        return None
+    strides = (*(step or 0 for step in steps), packing.stride)
+    extents = (*(extent for _, extent in packing.loops), packing.lanes)
+    last = at.offset + sum(stride * (extent - 1) for stride, extent in zip(strides, extents, strict=True))
+    if min(strides) < 0 or at.offset < 0 or last >= flat.size or 0 in extents:
+        return None
+    return as_strided(flat[at.offset :], extents, [stride * flat.itemsize for stride in strides], writeable=False)
 
 
 def _places(packing: Packing, start: int, count: int) -> IntArray:
