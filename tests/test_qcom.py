@@ -152,12 +152,12 @@ def test_twins_are_computed_once():
         assert np.array_equal(value, before[name])
     assert sum(isinstance(node, Reduce) for node in graph.nodes()) == 8
     assert sum(isinstance(node, Reduce) for node in after.nodes()) == 4
-    assert len(compile_graph(graph, target_of("mixed")).calls) < len(compile_graph(graph, targets.find("opencl")).calls) / 2
+    assert len(compile_graph(graph, target_of("mixed")).calls) == len(compile_graph(graph, targets.find("opencl")).calls) - 4
 
 
 def test_halos_are_kept_from_run_to_run():
     graph = two_cameras()
-    plain, program = compile_graph(graph, targets.find("opencl")), compile_graph(graph, target_of("fp32"))
+    plain, program = compile_graph(graph, targets.find("c")), compile_graph(graph, target_of("fp32"))
     assert any(call.halo for call in plain.calls)
     assert not any(call.halo for call in program.calls)
     assert 0 < program.zeroed_bytes < program.arena_bytes

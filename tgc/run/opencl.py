@@ -123,9 +123,11 @@ def _open_loader() -> c.CDLL:
     system = {"win32": "OpenCL.dll", "darwin": "/System/Library/Frameworks/OpenCL.framework/OpenCL"}.get(sys.platform, "libOpenCL.so.1")
     for candidate in [system, *(str(path) for path in _wheel_libraries() if path.name.startswith("libOpenCL"))]:
         try:
-            return c.CDLL(candidate, mode=c.RTLD_GLOBAL)
+            loader = c.CDLL(candidate, mode=c.RTLD_GLOBAL)
         except OSError:
             continue
+        # The host program finds what was preloaded first, such as Oclgrind; a context has to come from there too.
+        return c.CDLL(None) if os.name == "posix" else loader
     raise ToolchainError("there is no OpenCL loader (libOpenCL) on this machine", hint=_NO_DEVICE_HINT)
 
 
