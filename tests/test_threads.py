@@ -36,6 +36,8 @@ class Parallel(c.Structure):
 RUN = c.CFUNCTYPE(None, c.POINTER(Parallel), TASK, c.c_void_p)
 Parallel._fields_ = [("run", RUN), ("parts", c.c_int32)]
 
+RUNTIME = Path(__file__).parents[1] / "templates" / "runtime"
+
 
 def network() -> Graph:
     """Convolutions with and without Winograd's tiles and with a residual, all large enough to share."""
@@ -128,6 +130,34 @@ int main(void) {
   return status;
 }
 """
+
+EACH_ONCE = """
+#include "tgc_threads.h"
+static uint64_t memory[2048] __attribute__((aligned(64)));
+static int32_t done[TGC_MOST_THREADS];
+static void count(void *argument, int32_t part, int32_t parts) { done[part] += *(int32_t *)argument == parts; }
+int main(void) {
+  int32_t parts = 24;
+  tgc_threads *pool;
+  if (tgc_threads_bytes() > sizeof memory || tgc_threads_start(&pool, memory, sizeof memory, parts) != TGC_OK) return 2;
+  for (int32_t task = 1; task <= 500; ++task) {
+    tgc_threads_parallel(pool)->run(tgc_threads_parallel(pool), count, &parts);
+    for (int32_t part = 0; part < parts; ++part)
+      if (done[part] != task) return 3;
+  }
+  tgc_threads_stop(pool);
+  return 0;
+}
+"""
+
+
+def test_each_part_is_done_once_by_many_more_threads_than_cores(tmp_path: Path) -> None:
+    for name in ("tgc_threads.c", "tgc_threads.h", "tgc_runtime.h"):
+        (tmp_path / name).write_bytes((RUNTIME / name).read_bytes())
+    (tmp_path / "main.c").write_text(EACH_ONCE)
+    checked([compiler("gcc", "clang"), *STRICT, "-O2", "-pthread", "-o", "main", "main.c", "tgc_threads.c"], tmp_path)
+    checked(["./main"], tmp_path)
+
 
 EVEN = """kernel even(read x: f32[400000], write y: f32[400000]) {
   for i < 3 { for j < 4 { for k < 30000 { y[i * 120000 + j * 30000 + k] = x[i * 120000 + j * 30000 + k] + 1.0 } } }

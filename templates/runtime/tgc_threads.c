@@ -17,16 +17,16 @@
 typedef struct worker {
   tgc_threads *pool;
   pthread_t thread;
-  int32_t part;
 } worker;
 
-/* round: the number of the task; it changes when there is a new one. left: parts that others still do. asleep: threads that have to be
- * woken. task and argument are written before `round` changes and read after. */
+/* ticket: the number of the task, which changes when there is a new one, and in the lower 32 bits the next part of it that nobody does
+ * yet. left: parts that are not done. asleep: threads that have to be woken. task and argument are written before a task's number is and
+ * read by those who hold a part of it; while one is held, there is no next task. */
 struct tgc_threads {
   tgc_parallel parallel;
   tgc_task task;
   void *argument;
-  uint32_t round;
+  uint64_t ticket;
   int32_t left;
   int32_t asleep;
   int32_t stopping;
@@ -43,26 +43,29 @@ static void pause_briefly(void) {
 #endif
 }
 
-/* Waits for a round after `seen`; answers its number. */
-static uint32_t next_round(tgc_threads *pool, uint32_t seen) {
+/* The number of the task that is there, as a thread sees it who goes to sleep or looks for sleepers next. */
+static uint32_t number_of_task(const tgc_threads *pool) { return (uint32_t)(__atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) >> 32); }
+
+/* Waits for a task after `seen`; answers its number. */
+static uint32_t next_task(tgc_threads *pool, uint32_t seen) {
   uint32_t now;
   for (int looks = 0; looks < LOOKS; ++looks) {
-    now = __atomic_load_n(&pool->round, __ATOMIC_ACQUIRE);
+    now = number_of_task(pool);
     if (now != seen) return now;
     pause_briefly();
   }
   pthread_mutex_lock(&pool->lock);
   __atomic_add_fetch(&pool->asleep, 1, __ATOMIC_SEQ_CST);
-  while ((now = __atomic_load_n(&pool->round, __ATOMIC_SEQ_CST)) == seen) pthread_cond_wait(&pool->woken, &pool->lock);
+  while ((now = number_of_task(pool)) == seen) pthread_cond_wait(&pool->woken, &pool->lock);
   __atomic_sub_fetch(&pool->asleep, 1, __ATOMIC_SEQ_CST);
   pthread_mutex_unlock(&pool->lock);
   return now;
 }
 
-/* A new round: threads that look see it, those asleep are woken. The order of the two (round, then asleep) is the reverse of next_round's,
- * so that one of both sides always sees the other. */
-static void begin_round(tgc_threads *pool) {
-  __atomic_add_fetch(&pool->round, 1, __ATOMIC_SEQ_CST);
+/* Announces the task after `seen`: threads that look see it, those asleep are woken. The order of the two (number, then asleep) is the reverse
+ * of next_task's, so that one of both sides always sees the other. */
+static void announce(tgc_threads *pool, uint32_t seen) {
+  __atomic_store_n(&pool->ticket, (uint64_t)(seen + 1) << 32, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&pool->asleep, __ATOMIC_SEQ_CST) > 0) {
     pthread_mutex_lock(&pool->lock);
     pthread_cond_broadcast(&pool->woken);
@@ -70,25 +73,36 @@ static void begin_round(tgc_threads *pool) {
   }
 }
 
+/* Does parts of the task `number` until nobody has to begin one. So a thread that another program keeps from running delays nobody. */
+static void help(tgc_threads *pool, uint32_t number) {
+  const int32_t parts = pool->parallel.parts;
+  uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
+  while ((uint32_t)(ticket >> 32) == number && (int32_t)(uint32_t)ticket < parts) {
+    if (!__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket + 1, 1, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
+    pool->task(pool->argument, (int32_t)(uint32_t)ticket, parts);
+    __atomic_sub_fetch(&pool->left, 1, __ATOMIC_RELEASE);
+    ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
+  }
+}
+
 static void *work(void *argument) {
-  const worker *self = (const worker *)argument;
-  tgc_threads *pool = self->pool;
+  tgc_threads *pool = ((const worker *)argument)->pool;
   uint32_t seen = 0;
   for (;;) {
-    seen = next_round(pool, seen);
+    seen = next_task(pool, seen);
     if (__atomic_load_n(&pool->stopping, __ATOMIC_ACQUIRE)) return NULL;
-    pool->task(pool->argument, self->part, pool->parallel.parts);
-    __atomic_sub_fetch(&pool->left, 1, __ATOMIC_RELEASE);
+    help(pool, seen);
   }
 }
 
 static void run(const tgc_parallel *self, tgc_task task, void *argument) {
   tgc_threads *pool = (tgc_threads *)(uintptr_t)self; /* its first member */
+  const uint32_t seen = number_of_task(pool);
   pool->task = task;
   pool->argument = argument;
-  __atomic_store_n(&pool->left, self->parts - 1, __ATOMIC_RELAXED);
-  begin_round(pool);
-  task(argument, 0, self->parts);
+  __atomic_store_n(&pool->left, self->parts, __ATOMIC_RELAXED);
+  announce(pool, seen);
+  help(pool, seen + 1);
   for (int looks = 0; __atomic_load_n(&pool->left, __ATOMIC_ACQUIRE) > 0; ++looks) {
     if (looks < LOOKS) pause_briefly();
     else sched_yield();
@@ -97,8 +111,8 @@ static void run(const tgc_parallel *self, tgc_task task, void *argument) {
 
 static void stop(tgc_threads *pool, int32_t started) {
   __atomic_store_n(&pool->stopping, 1, __ATOMIC_RELEASE);
-  begin_round(pool);
-  for (int32_t part = 1; part < started; ++part) pthread_join(pool->workers[part].thread, NULL);
+  announce(pool, number_of_task(pool));
+  for (int32_t number = 1; number < started; ++number) pthread_join(pool->workers[number].thread, NULL);
   pthread_cond_destroy(&pool->woken);
   pthread_mutex_destroy(&pool->lock);
 }
@@ -112,17 +126,16 @@ tgc_status tgc_threads_start(tgc_threads **result, void *memory, uint64_t bytes,
   pool->parallel.parts = count;
   pool->task = NULL;
   pool->argument = NULL;
-  pool->round = 0;
+  pool->ticket = 0;
   pool->left = 0;
   pool->asleep = 0;
   pool->stopping = 0;
   if (pthread_mutex_init(&pool->lock, NULL)) return TGC_NO_MEMORY;
   if (pthread_cond_init(&pool->woken, NULL)) return pthread_mutex_destroy(&pool->lock), TGC_NO_MEMORY;
-  for (int32_t part = 1; part < count; ++part) {
-    worker *self = &pool->workers[part];
+  for (int32_t number = 1; number < count; ++number) {
+    worker *self = &pool->workers[number];
     self->pool = pool;
-    self->part = part;
-    if (pthread_create(&self->thread, NULL, work, self)) return stop(pool, part), TGC_NO_MEMORY;
+    if (pthread_create(&self->thread, NULL, work, self)) return stop(pool, number), TGC_NO_MEMORY;
   }
   *result = pool;
   return TGC_OK;

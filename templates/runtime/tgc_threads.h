@@ -28,7 +28,8 @@ typedef struct tgc_threads tgc_threads;
 /* Bytes that a tgc_threads takes, at an address that is a multiple of 64. */
 uint64_t tgc_threads_bytes(void);
 
-/* Makes a pool of `count` threads in `memory`, the calling one among them: it does part 0. One task at a time: let one thread use it.
+/* Makes a pool of `count` threads in `memory`, the calling one among them. Each takes the next part that nobody does yet.
+ * One task at a time: let one thread use it.
  * Waiting threads look for work for some microseconds and then sleep. TGC_BAD_ARGUMENT for memory or a count that does not do, TGC_NO_MEMORY
  * where the system makes no more threads; then there is nothing to stop. */
 tgc_status tgc_threads_start(tgc_threads **pool, void *memory, uint64_t bytes, int32_t count);
