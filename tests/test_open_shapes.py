@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 import pytest
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
@@ -14,7 +15,11 @@ import tgc
 from tests.open_node_cases import outcome
 from tgc.errors import ModelError, OptionError, UnsupportedError
 from tgc.frontend_onnx import import_model
+from tgc.frontend_onnx.independent_rules import RULES
+from tgc.frontend_onnx.registry import standard_registry
+from tgc.ir.interpret import run_graph
 from tgc.ir.lengths import Length, Symbol, UndecidedError, larger, of_symbol, smaller
+from tgc.run.open_shapes import live, raw_inputs
 
 Array = npt.NDArray[np.generic]
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>\n'
@@ -82,7 +87,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_operator_without_rules_refuses_and_names_the_pin() -> None:
-    model = parser.parse_model(HEAD + "g (float[n, 3] x) => (float[n, 3] y) { y = Hardmax(x) }")
+    model = parser.parse_model(HEAD + "g (float[2, n] x) => (float[2, n] y) { y = Hardmax(x) }")
     with pytest.raises(UnsupportedError, match="an axis of n elements"):
         import_model(model, dims={"n": (1, 4)})
 
@@ -129,6 +134,9 @@ CASES = (
     "test_reduce_mean_default_axes_keepdims_example", "test_reshape_negative_dim", "test_tile", "test_top_k", "test_einsum_batch_matmul",
     "test_expand_dim_changed", "test_argmax_default_axis_example", "test_transpose_all_permutations_4", "test_mod_mixed_sign_int32",
     "test_div", "test_instancenorm_example", "test_split_variable_parts_2d_opset18", "test_shape_start_1", "test_size",
+    "test_gridsample", "test_lstm_defaults", "test_gru_reverse", "test_convtranspose", "test_roialign_aligned_true", "test_qlinearconv",
+    "test_scan9_sum", "test_linear_attention_linear", "test_dynamicquantizelinear", "test_matmulinteger", "test_hardmax_axis_1",
+    "test_scatter_elements_with_axis", "test_scatternd", "test_dft_axis", "test_deform_conv_with_mask_bias", "test_adam_multiple",
 )  # fmt: skip
 
 
@@ -137,9 +145,44 @@ CASES = (
 def test_node_cases_with_open_dimensions(name: str) -> None:
     """`tests.open_node_cases`, run as a program, does all of them."""
     found = outcome(name)
-    assert found.kind in ("right", "refused"), found.why
+    assert found.kind != "wrong", found.why
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_most_of_them_are_right() -> None:
-    assert sum(outcome(name).kind == "right" for name in CASES) >= len(CASES) - 5
+    assert sum(outcome(name).kind in ("right", "partly") for name in CASES) >= len(CASES) - 2
+
+
+def test_every_rule_is_of_an_operator_and_can_be_read() -> None:
+    """Of an operator that is lowered, and, where it is a line, with no letter in a result that no input has."""
+    known = {(lowering.domain, lowering.op_type) for lowering in standard_registry()}
+    assert set(RULES) <= known
+    for rule in (rule for rule in RULES.values() if isinstance(rule, str)):
+        given, made = rule.split("->")
+        assert {c for c in made if c.islower()} <= set(given)
+
+
+RECURRENT = (
+    HEAD
+    + """g (float[length, batch, 4] x, float[D, R, 4] w, float[D, R, 3] r) => (float[l, d, b, 3] y, float[d, b, 3] h) {
+  y, h = OPERATOR<hidden_size=3, direction="DIRECTION">(x, w, r)
+}"""
+)
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_recurrent_networks_of_open_length(operator: str, gates: int, direction: str) -> None:
+    """The last state is that of the true length, not of the largest; what goes backwards begins at the true end."""
+    ways = 2 if direction == "bidirectional" else 1
+    text = RECURRENT.replace("OPERATOR", operator).replace("DIRECTION", direction).replace("[D, R,", f"[{ways}, {gates * 3},")
+    model = parser.parse_model(text)
+    graph = import_model(model, dims={"length": (1, 6), "batch": (1, 3)})
+    engine = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(1)
+    for length, batch in ((6, 3), (4, 2), (1, 1)):
+        shapes = {"x": (length, batch, 4), "w": (ways, gates * 3, 4), "r": (ways, gates * 3, 3)}
+        inputs = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        found = live(graph.open, run_graph(graph, raw_inputs(graph.open, graph.inputs, inputs)))
+        for name, expected in zip(("y", "h"), engine.run(None, inputs), strict=True):
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)

@@ -22,7 +22,7 @@ from tgc.ir.dtypes import DType
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit
 from tgc.ir.graph import Constant, Node, Shape
 from tgc.ir.graph_builder import GraphBuilder
-from tgc.ir.lengths import Length, Symbol
+from tgc.ir.lengths import Length, Symbol, UndecidedError
 from tgc.ir.ops import Op
 
 Array = npt.NDArray[np.generic]
@@ -121,7 +121,9 @@ class LoweringBuilder:
         return self.graph.constant(data)
 
     def scalar(self, value: float | bool, dtype: DType) -> Node:
-        """A constant of shape ()."""
+        """A constant of shape (); an open extent is a scalar too."""
+        if isinstance(value, Length):
+            return self.cast(live.length_node(self, value), dtype)
         return self.graph.constant(np.array(value, dtype=dtype.numpy))
 
     def extent(self, size: int) -> Node:
@@ -342,6 +344,8 @@ class LoweringBuilder:
 
 def literal(value: object, dtype: DType) -> Lit:
     """A literal of `dtype` with `value`, a Python or numpy number."""
+    if isinstance(value, Length):
+        raise UndecidedError(f"{value} as a number")
     number = np.asarray(value).item()
     if dtype.kind == "bool":
         return Lit(bool(number), dtype)

@@ -15,13 +15,14 @@ import numpy as np
 from onnx import GraphProto
 
 from tgc.errors import ModelError, TgcError
+from tgc.frontend_onnx import live
 from tgc.frontend_onnx.attributes import Value
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold, inputs_of
 from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir import scalar
 from tgc.ir.dtypes import BOOL
-from tgc.ir.graph import Node, Scan
+from tgc.ir.graph import Node, Scan, Shape
 from tgc.ir.lengths import Length
 from tgc.ir.scan import scan_results
 
@@ -158,21 +159,30 @@ def _repeated(
     b: LoweringBuilder, initial: Sequence[Node], scanned: Sequence[Node], length: int, reverse: bool, step: Step
 ) -> list[Node] | None:
     """The last states, then what the slabs make, stacked along a new axis 0; `step` sees states and elements in their own shapes."""
-    states = tuple(b.graph.bound(node.dtype, node.shape or (1,)) for node in initial)
-    elements = tuple(b.graph.bound(node.dtype, (1, *node.shape[1:])) for node in scanned)
-    mine = [b.reshape(bound, node.shape) for bound, node in zip(states, initial, strict=True)]
-    made = step(mine, [b.reshape(bound, node.shape[1:]) for bound, node in zip(elements, scanned, strict=True)])
+    states = tuple(b.graph.bound(node.dtype, _buffer(node.shape)) for node in initial)
+    elements = tuple(b.graph.bound(node.dtype, (1, *live.largest(node.shape[1:]))) for node in scanned)
+    mine = [b.graph.reshape(bound, node.shape) for bound, node in zip(states, initial, strict=True)]
+    made = step(mine, [b.graph.reshape(bound, node.shape[1:]) for bound, node in zip(elements, scanned, strict=True)])
     if made is None:
         return None
     following, slabs = made
     _matching(b, following, mine)
     scan = Scan(
-        states, elements, tuple(b.reshape(node, node.shape or (1,)) for node in initial), tuple(scanned),
-        tuple(b.reshape(node, node.shape or (1,)) for node in following), tuple(b.unsqueeze(node, (0,)) for node in slabs), length, reverse,
+        states, elements, _settled(b, initial), tuple(b.graph.reshape(node, live.largest(node.shape)) for node in scanned),
+        _settled(b, following), tuple(b.graph.reshape(node, (1, *live.largest(node.shape))) for node in slabs), length, reverse,
     )  # fmt: skip
     results = scan_results(b.graph, scan)
-    last = [b.reshape(value, node.shape) for value, node in zip(results, initial, strict=False)]
-    return [*last, *results[len(states) :]]
+    shapes = [*(node.shape for node in initial), *((length, *node.shape) for node in slabs)]
+    return [b.graph.reshape(value, shape) for value, shape in zip(results, shapes, strict=True)]
+
+
+def _buffer(shape: Shape) -> Shape:
+    """The shape in which a loop carries a state, which has an axis at least."""
+    return live.largest(shape) or (1,)
+
+
+def _settled(b: LoweringBuilder, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    return tuple(b.graph.reshape(node, _buffer(node.shape)) for node in nodes)
 
 
 def _written_out(control: Control, limit: int, running: Node | None, initial: Sequence[Node]) -> Sequence[Node] | None:
@@ -229,25 +239,41 @@ def _scanned_count(control: Control) -> int:
 def _scanned(
     control: Control, states: Sequence[Node], wholes: Sequence[Node], directions: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> list[Node] | None:
-    """The last states and the stacked slabs of a Scan along axis 0; tensors in another direction than the loop's are turned round."""
+    """The last states and the stacked slabs of a Scan along axis 0; tensors in another direction than the loop's are turned round.
+
+    Over an open axis the loop runs as often as the largest asks for, and what is beyond the live part changes no state.
+    """
     b, graph = control.b, control.graph("body")
     length = wholes[0].shape[0]
-    if isinstance(length, Length):
-        raise refusal(b, length)
     if any(whole.shape[0] != length for whole in wholes):
         raise b.invalid(f"scanned tensors of lengths {[whole.shape[0] for whole in wholes]}")
     reverse = all(directions[0]) and all(directions[1])
+    if isinstance(length, Length) and any(way != reverse for way in (*directions[0], *directions[1])):
+        raise refusal(b, length)
     turned = [_turned(b, whole) if way != reverse else whole for whole, way in zip(wholes, directions[0], strict=True)]
 
     def step(mine: Sequence[Node], elements: Sequence[Node]) -> tuple[list[Node], list[Node]] | None:
-        outputs = control.body(graph, (*mine, *elements))
-        return None if outputs is None else (outputs[: len(mine)], outputs[len(mine) :])
+        outputs = control.body(graph, (*mine, *elements[: len(wholes)]))
+        if outputs is None:
+            return None
+        following, slabs = outputs[: len(mine)], outputs[len(mine) :]
+        if isinstance(length, Length):
+            following = [b.where_(elements[-1], new, old) for new, old in _matching(b, following, mine)]
+        return following, slabs
 
-    results = _repeated(b, states, turned, length, reverse, step)
+    results = _repeated(b, states, [*turned, *_steps(b, length)], int(length), reverse, step)
     if results is None:
         return None
     count = len(states)
+    results = [*results[:count], *(b.graph.reshape(r, (length, *r.shape[1:])) for r in results[count:])]
     return [*results[:count], *(_turned(b, r) if way != reverse else r for r, way in zip(results[count:], directions[1], strict=True))]
+
+
+def _steps(b: LoweringBuilder, length: int) -> list[Node]:
+    """Whether each step is one of an open number of them, [largest] bool; nothing where the number is known."""
+    if not isinstance(length, Length):
+        return []
+    return [live.formula(b, (int(length),), lambda size: scalar.lt(live.place(0), size), length)]
 
 
 def _turned(b: LoweringBuilder, whole: Node) -> Node:
@@ -274,6 +300,8 @@ def _scan_8(control: Control) -> Sequence[Node] | None:
     count = _scanned_count(control)
     nodes = [node for node in given if node is not None]
     states, wholes = nodes[: len(nodes) - count], nodes[len(nodes) - count :]
+    for size in (size for node in nodes for size in node.shape[:2] if isinstance(size, Length)):
+        raise refusal(b, size)
     whole = wholes[0].shape[1]
     counts = [whole] * wholes[0].shape[0] if lengths is None else list(b.known_ints(lengths, "sequence_lens"))
     if len(counts) != wholes[0].shape[0] or not all(0 <= count <= whole for count in counts):

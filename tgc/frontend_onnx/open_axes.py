@@ -150,7 +150,38 @@ SUMMING = frozenset(
         "TopK",
     ]
 )
-ADMITTED = POINTWISE | MOVING | SUMMING
+QUANTISED = frozenset(
+    [
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearAdd",
+        "QLinearConcat",
+        "QLinearLeakyRelu",
+        "QLinearMul",
+        "QLinearReduceMean",
+        "QLinearSigmoid",
+        "QLinearSoftmax",
+        "QLinearWhere",
+        "QuantizeLinear",
+    ]
+)
+FUSED = frozenset(
+    [
+        "Attention",
+        "BiasAdd",
+        "BiasGelu",
+        "ExpandDims",
+        "FastGelu",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "GemmFastGelu",
+        "MultiHeadAttention",
+        "RotaryEmbedding",
+        "TransposeMatMul",
+    ]
+)
+ADMITTED = POINTWISE | MOVING | SUMMING | QUANTISED | FUSED
 
 
 def admitted(b: LoweringBuilder, inputs: Sequence[Node | None]) -> Sequence[Node | None]:

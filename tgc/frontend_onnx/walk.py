@@ -11,13 +11,13 @@ from pathlib import Path
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, numpy_helper
 
 from tgc.errors import ModelError, TgcError, UnsupportedError
+from tgc.frontend_onnx import independent
 from tgc.frontend_onnx.attributes import attribute_value, attributes_of
 from tgc.frontend_onnx.builder import LoweringBuilder, Site
 from tgc.frontend_onnx.control import CONTROL, Control, lower_control
 from tgc.frontend_onnx.dimensions import Declared
 from tgc.frontend_onnx.folding import Folder
 from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, schema_body
-from tgc.frontend_onnx.open_axes import admitted
 from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
 from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
 from tgc.frontend_onnx.structured import Call, Text, Value, is_structured, lower_structured, lower_text, tensors
@@ -161,7 +161,7 @@ def _call_lowering(
     attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items() if name not in IGNORED_ATTRIBUTES}
     arguments = _fitting(b, lowering, inputs, attributes)
     try:
-        made = lowering.function(b, *admitted(b, arguments), **attributes)
+        made = independent.call(b, lowering, arguments, attributes)
     except UndecidedError as error:
         raise b.unsupported(error.what, "pin the dimension, --dim NAME=SIZE") from error
     except TgcError as error:
