@@ -102,7 +102,7 @@ def test_texels():
 
 def test_precision_is_a_choice_of_targets_with_images():
     with pytest.raises(OptionError, match="no choice of precision"):
-        targets.with_precision(targets.find("cpu"), "fp32")
+        targets.with_precision(targets.find("opencl"), "fp32")
     with pytest.raises(OptionError, match="no precision 'half'"):
         targets.with_precision(targets.find("qcom"), "half")
 

@@ -75,7 +75,7 @@ def compile(
         program = compile_graph(graph, chosen, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
-            options = replace(options, golden=record(graph, program, half=chosen.precision == "mixed"))
+            options = replace(options, golden=record(graph, program, rounding=chosen.rounding))
     with clock.step("emit"):
         files = emit(program, chosen, options)
     return _written(Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps)), output)

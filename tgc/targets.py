@@ -8,11 +8,11 @@ from typing import Literal
 from tgc.errors import OptionError
 
 BackendName = Literal["llvm", "c", "opencl"]
-Precision = Literal["", "mixed", "fp32"]
+Precision = Literal["", "mixed", "fp32", "bf16"]
 Winograd = Literal["off", "2", "4", "auto"]
 WINOGRAD: tuple[Winograd, ...] = ("off", "2", "4", "auto")
 MOST_THREADS = 64
-PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32")
+PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,15 @@ class Target:
                  independent accumulators that keep the units busy.
     l1_bytes, l2_bytes: data caches of one core.
     dot4: whether DOT4, four products of bytes summed, is one instruction.
+    dot2: whether DOT2, two products of bf16 summed in f32, is one instruction.
     winograd: where convolutions of 3x3 are computed in tiles with fewer products: nowhere, everywhere with tiles of 2x2 or of 4x4,
               or as a model of their cost says.
     threads: how many threads the work of a kernel is divided for; 1 compiles no code for threads in.
     f16: whether arithmetic in half precision is native; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     images: whether memory is read through images where it can be, in texels of four elements.
-    precision: of floats, on targets with images. mixed: stored in half, computed in single precision; fp32: single for both.
+    precision: of floats. On targets with images: mixed: stored in half, computed in single precision; fp32: single for both. On CPUs:
+               bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp32, or "": single for all.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Target:
     l1_bytes: int = 32 << 10
     l2_bytes: int = 512 << 10
     dot4: bool = False
+    dot2: bool = False
     winograd: Winograd = "off"
     threads: int = 1
     f16: bool = False
@@ -53,6 +56,11 @@ class Target:
     pointer_bits: int = 64
     images: bool = False
     precision: Precision = ""
+
+    @property
+    def rounding(self) -> float:
+        """The error, as a part of an output's largest magnitude, that the choice of precision may add."""
+        return {"mixed": 1e-2, "bf16": 5e-2}.get(self.precision, 0.0)
 
     def vector_lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector register; 1 where vectors do not pay."""
@@ -64,6 +72,10 @@ X86_V3 = Target("x86-64-v3", "llvm", "x86-64 with AVX2 and FMA", "x86_64-unknown
 X86_V4 = Target(
     "x86-64-v4", "llvm", "x86-64 with AVX-512", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit",
     vector_bits=512, vector_registers=32, l2_bytes=1 << 20, winograd="auto",
+)  # fmt: skip
+X86_V4_BF16 = replace(
+    X86_V4, name="x86-64-v4-bf16", summary="x86-64 with AVX-512, its VNNI and BF16 (Zen 4, Cooper Lake, Sapphire Rapids)",
+    features="+avx512vnni,+avx512bf16,-prefer-256-bit", dot4=True, dot2=True,
 )  # fmt: skip
 CORTEX_A75 = Target(
     "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
@@ -95,7 +107,8 @@ QCOM = Target(
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (
-    CPU, X86_V2, X86_V3, X86_V4, CORTEX_A75, RISCV64, WASM32, C, OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
+    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, CORTEX_A75, RISCV64, WASM32, C,
+    OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
 )  # fmt: skip
 
 
@@ -109,12 +122,13 @@ def find(name: str) -> Target:
 
 def with_precision(target: Target, precision: str) -> Target:
     """`target` with floats stored and computed as `precision` says. Raises OptionError where it has no such choice."""
-    if not target.images:
+    choices: tuple[Precision, ...] = ("mixed", "fp32") if target.images else ("bf16", "fp32") if target.backend != "opencl" else ()
+    if not choices:
         raise OptionError(f"the target {target.name} has no choice of precision", "--precision", "leave it out")
-    for known in PRECISIONS:
+    for known in choices:
         if known == precision:
             return replace(target, precision=known)
-    raise OptionError(f"there is no precision {precision!r}", "--precision", f"choose one of {', '.join(PRECISIONS)}")
+    raise OptionError(f"the target {target.name} has no precision {precision!r}", "--precision", f"choose one of {', '.join(choices)}")
 
 
 def with_threads(target: Target, threads: int) -> Target:
@@ -141,6 +155,10 @@ def choosing(target: Target, precision: str | None, winograd: str | None, thread
     return tiled if threads == 1 else with_threads(tiled, threads)
 
 
-def with_host(target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool) -> Target:
+def with_host(
+    target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool, dot2: bool
+) -> Target:
     """`target` with the machine that compiles written in for "host"; the LLVM backend knows what that is."""
-    return replace(target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers, dot4=dot4)
+    return replace(
+        target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers, dot4=dot4, dot2=dot2
+    )  # fmt: skip

@@ -125,10 +125,10 @@ def _split_mix(counters: Words) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def record(graph: Graph, program: Program, *, half: bool = False) -> Golden:
+def record(graph: Graph, program: Program, *, rounding: float = 0.0) -> Golden:
     """The self-test of `program`, which was compiled from `graph`: of its main entry point, with states that are zero.
 
-    half: values in between are stored in half precision.
+    rounding: error, as a part of the largest magnitude, that values in between add, which are stored in less than single precision.
 
     Inputs that make the model give a NaN or an infinity are tried once more as positive numbers. A value that moves by more than
     its tolerance when every float input does by a few units in the last place hangs on rounding (an index at a tie, a threshold),
@@ -144,7 +144,7 @@ def record(graph: Graph, program: Program, *, half: bool = False) -> Golden:
     moved = _run(graph, states | {name: _nudged(value) for name, value in inputs.items()}) if floats else expected
     computed = program.entry_points[0].outputs
     names = [tensor.name if position in computed else None for position, tensor in enumerate(program.outputs)]
-    rows = [GoldenOutput((), (), 0.0) if name is None else _recorded(expected[name], moved[name], half) for name in names]
+    rows = [GoldenOutput((), (), 0.0) if name is None else _recorded(expected[name], moved[name], rounding) for name in names]
     return Golden(tuple(rows), positive)
 
 
@@ -163,14 +163,14 @@ def _nudged(value: Array) -> Array:
     return moved
 
 
-def _recorded(expected: Array, moved: Array, half: bool) -> GoldenOutput:
+def _recorded(expected: Array, moved: Array, rounding: float) -> GoldenOutput:
     plain = np.ravel(to_stored(expected))
     if plain.dtype.kind in "iub":
         tolerance, stable = 0.0, plain == np.ravel(to_stored(moved))
     else:
         numbers, others = plain.astype(np.float64), np.ravel(moved).astype(np.float64)
         largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=_SMALLEST_SCALE))
-        tolerance = max(RELATIVE_TOLERANCE[plain.dtype.name], RELATIVE_TOLERANCE["float16"] if half else 0.0) * largest
+        tolerance = max(RELATIVE_TOLERANCE[plain.dtype.name], rounding) * largest
         stable = agree(numbers, others, tolerance)
     elements = _chosen(np.flatnonzero(stable))
     return GoldenOutput(tuple(elements.tolist()), tuple(bits(plain[elements]).tolist()), tolerance)

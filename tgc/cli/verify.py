@@ -47,7 +47,7 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
     artifact = build(model, **flags)
     if bounds:
         return print_bounds(artifact, as_json)
-    tolerance = Tolerance(1e-2 if rtol is None and artifact.target.precision == "mixed" else rtol, atol)
+    tolerance = Tolerance(artifact.target.rounding or None if rtol is None else rtol, atol)
     found = cases(model, artifact.graph, against, seed, mapping(ranges, "--range"), mapping(sizes, "--size"))
     reports = check(artifact, found, tolerance)
     kernels: list[KernelReport] = []

@@ -15,7 +15,7 @@ from operator import is_
 from typing import ClassVar, Literal
 
 from tgc.ir import ops
-from tgc.ir.dtypes import BOOL, I32, INDEX, U32, DType
+from tgc.ir.dtypes import BOOL, F32, I32, INDEX, U32, DType
 from tgc.ir.ops import Op
 
 Space = Literal["global", "constant", "local", "register", "image"]
@@ -206,9 +206,10 @@ def result_type(op: Op, args: tuple[Expr, ...]) -> DType:
     if len(args) != op.arity:
         raise TypeError(f"{op} takes {op.arity} arguments, not {len(args)}")
     if op.rule == "accumulate":
-        if [arg.dtype for arg in args] != [I32, U32, U32]:
+        total = I32 if op is ops.DOT4 else F32
+        if [arg.dtype for arg in args] != [total, U32, U32]:
             raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")
-        return I32
+        return total
     values = args[1:] if op.rule == "select" else args
     if any(arg.dtype != values[0].dtype for arg in values):
         raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")

@@ -82,7 +82,11 @@ DOT4 = Op(
     "DOT4", 3, "accumulate", "a, i32, plus the products of the four bytes of b, u32, read unsigned, and those of c, u32, read signed",
     "", "", "", "vpdpbusd", ""
 )  # fmt: skip
-NATIVE_OPS: tuple[Op, ...] = (DOT4,)
+DOT2 = Op(
+    "DOT2", 3, "accumulate", "a, f32, plus the products of the two bf16 of b, u32, and those of c, u32; the machine rounds",
+    "", "", "vdpbf16ps", "", ""
+)  # fmt: skip
+NATIVE_OPS: tuple[Op, ...] = (DOT4, DOT2)
 
 OPS: tuple[Op, ...] = (ADD, MUL, DIV, MAX, LT, EQ, WHERE, CAST, EXP2, LOG2, SIN, SQRT, AND, OR, XOR, SHL, SHR, BITCAST)
 BY_NAME: dict[str, Op] = {op.name: op for op in (*OPS, *NATIVE_OPS)}
@@ -104,8 +108,18 @@ def _dot4(total: Array, left: Array, right: Array) -> Array:
     return np.asarray(total + (a * b).sum(axis=-1, dtype=np.int32))
 
 
+def _dot2(total: Array, left: Array, right: Array) -> Array:
+    """bf16 is the upper half of an f32. The products are exact in f32."""
+
+    def parts(word: Array) -> tuple[Array, Array]:
+        return np.left_shift(word, np.uint32(16)).view(np.float32), np.bitwise_and(word, np.uint32(0xFFFF0000)).view(np.float32)
+
+    (a, b), (c, d) = parts(left), parts(right)
+    return np.add(total, np.add(np.multiply(a, c), np.multiply(b, d)))
+
+
 NUMPY: dict[str, Callable[..., Array]] = {
     "ADD": np.add, "MUL": np.multiply, "DIV": _divide, "MAX": np.maximum, "LT": np.less, "EQ": np.equal, "WHERE": np.where,
     "EXP2": np.exp2, "LOG2": np.log2, "SIN": np.sin, "SQRT": np.sqrt, "AND": np.bitwise_and, "OR": np.bitwise_or,
-    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift, "DOT4": _dot4,
+    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift, "DOT4": _dot4, "DOT2": _dot2,
 }  # fmt: skip

@@ -112,12 +112,15 @@ class Pack:
 class Dot:
     """A loop that sums products of bytes, u8 next to each other in memory and i8 of a constant parameter, takes four at a time.
 
+    Or products of bf16, two at a time (dot2, f32 acc). constant: the parameter that is constant; "": the types tell, or the strides.
+
     for k in 10: acc += i32(a[k]) * i32(w[k * 64])    ->    for k_o in 3: acc = dot4(acc, u32(a[min(4*k_o, 6) .. + 4]), w'[k_o])
 
     w' has the bytes in that order; those that the last, overlapping four have already counted are 0 in it.
     """
 
     var: str
+    constant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _INFIX: dict[str, tuple[int, Op]] = {
     "+": (6, ops.ADD), "*": (7, ops.MUL), "/": (7, ops.DIV),
 }  # fmt: skip
 _SIGNS: dict[str, tuple[int, str]] = {op.name: (level, sign) for sign, (level, op) in _INFIX.items()}
-_CALLS: dict[str, Op] = {op.name.lower(): op for op in (ops.MAX, ops.WHERE, ops.EXP2, ops.LOG2, ops.SIN, ops.SQRT, ops.DOT4)}
+_CALLS: dict[str, Op] = {op.name.lower(): op for op in (ops.MAX, ops.WHERE, ops.EXP2, ops.LOG2, ops.SIN, ops.SQRT, *ops.NATIVE_OPS)}
 _HIGHEST = 8
 _LONG = 5
 """A shared subexpression of as many parts gets an abbreviation."""

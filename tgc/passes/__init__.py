@@ -16,6 +16,7 @@ from tgc.ir.interface import Interface
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import Scheduler, as_declared, assemble
+from tgc.passes.bfloat import bfloat
 from tgc.passes.check import check_graph, check_program
 from tgc.passes.encode import encode
 from tgc.passes.fold import fold
@@ -63,7 +64,12 @@ def run_encode(graph: Graph, _: Target) -> Graph:
 
 def run_winograd(graph: Graph, target: Target) -> Graph:
     """Compute convolutions of 3x3 with fewer products, where that pays."""
-    return winograd(graph, target.winograd, target.l2_bytes)
+    return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16")
+
+
+def run_bfloat(graph: Graph, target: Target) -> Graph:
+    """Round weights, and what is multiplied with them, to bfloat16, where that was asked for."""
+    return bfloat(graph) if target.precision == "bf16" else graph
 
 
 def run_twins(graph: Graph, target: Target) -> Graph:
@@ -76,6 +82,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("fold", run_fold),
     GraphPass("encode", run_encode),
     GraphPass("winograd", run_winograd),
+    GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),
     GraphPass("merge-pads", run_merge_pads),
 )
@@ -107,13 +114,13 @@ def compile_graph(
         if graph is not before:
             verify_graph(graph)
         if check:
-            check_graph(step.name, before, graph)
+            check_graph(step.name, before, graph, 0.0 if target.images else target.rounding)
         if observe:
             observe(step.name, graph)
     program = as_declared(program_of(graph, target, interface, scheduler), meant)
     if check:
         verify_program(program)
-        check_program(meant, interface, program)
+        check_program(meant, interface, program, 0.0 if target.images else target.rounding)
     if observe:
         observe("program", program)
     if target.images:

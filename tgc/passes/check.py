@@ -17,18 +17,18 @@ from tgc.ir.small_floats import SMALL_FLOATS
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
-def check_graph(name: str, before: Graph, after: Graph) -> None:
-    """Raises InvalidIrError where the pass `name` changed what the graph computes."""
+def check_graph(name: str, before: Graph, after: Graph, rounding: float = 0.0) -> None:
+    """Raises InvalidIrError where the pass `name` changed what the graph computes by more than `rounding` and its types allow for."""
     inputs = random_inputs(before)
     stored = {node.name: to_stored(inputs[node.name]) if node.dtype == U8 else inputs[node.name] for node in after.inputs}
     found = run_graph(after, stored)
     for (output, old), (_, new) in zip(before.outputs, after.outputs, strict=True):
         if old.dtype != new.dtype:
             found[output] = from_stored(found[output], old.dtype, old.shape)
-    _compare(f"pass {name}", run_graph(before, inputs), found)
+    _compare(f"pass {name}", run_graph(before, inputs), found, rounding)
 
 
-def check_program(graph: Graph, interface: Interface, program: Program) -> None:
+def check_program(graph: Graph, interface: Interface, program: Program, rounding: float = 0.0) -> None:
     """Raises InvalidIrError where an entry point of `program` does not compute, or keep, what `graph` does."""
     inputs = random_inputs(graph)
     expected = run_graph(graph, inputs)
@@ -37,7 +37,7 @@ def check_program(graph: Graph, interface: Interface, program: Program) -> None:
         found = run_program(program, inputs, entry=entry.name, states=states)
         updated = next((e.outputs for e in interface.entries if e.name == entry.name), tuple(expected))
         kept = {output: states[given] for output, given in interface.states if output in updated}
-        _compare("the program", {name: expected[name] for name in updated}, found | kept)
+        _compare("the program", {name: expected[name] for name in updated}, found | kept, rounding)
 
 
 def random_inputs(graph: Graph) -> Arrays:
@@ -50,11 +50,11 @@ def random_inputs(graph: Graph) -> Arrays:
     return values
 
 
-def _compare(what: str, expected: Arrays, found: Arrays) -> None:
+def _compare(what: str, expected: Arrays, found: Arrays, rounding: float) -> None:
     for name, value in expected.items():
         a, b = np.asarray(value, dtype=np.float64), np.asarray(found[name], dtype=np.float64)
         scale = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
-        tolerance = _tolerance(from_numpy(np.asarray(value).dtype)) * max(scale, 1e-30)
+        tolerance = max(rounding, _tolerance(from_numpy(np.asarray(value).dtype))) * max(scale, 1e-30)
         if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True):
             raise InvalidIrError(f"{what} changed the output {name!r}")
 

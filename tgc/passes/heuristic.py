@@ -16,7 +16,7 @@ from tgc.errors import InvalidIrError
 from tgc.ir.expr import Var
 from tgc.ir.kernel import For, Kernel, Statement, Store
 from tgc.ir.rewrite import statements
-from tgc.ir.schedule import Distribute, Dot, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.ir.texels import TEXEL
 from tgc.passes.adreno import best_unroll, bind_to_groups, blocked
 from tgc.passes.adreno import choose_tile as choose_texture_tile
@@ -39,16 +39,15 @@ from tgc.passes.nest import (
     work,
 )
 from tgc.passes.schedule.apply import Scheduled, Scheduling
-from tgc.passes.schedule.dot import product
-from tgc.passes.schedule.loops import carried_buffers, extents_of, find_loop, parts
+from tgc.passes.schedule.loops import carried_buffers, find_loop, parts
 from tgc.passes.schedule.pack import packing_of
 from tgc.passes.schedule.reduction import accumulates
 from tgc.passes.tile import Operand, Problem, Tile, best_tile
+from tgc.passes.words import in_words
 from tgc.targets import Target
 
 MOST_UNROLLED = 400  # accumulator updates written out in one tile
 WORTH_SCATTERING = 4  # products in a sum that is stored lane by lane, in vectors all the same
-LEAST_BYTES = 8  # products in a row that are worth an operation on four
 CACHE_LINE = 64  # bytes
 MOST_REPACKED = 1.6  # growth of constant data that packing may cause
 
@@ -105,7 +104,7 @@ class _Planner:
         found = accumulation(inner)
         vector = self.contiguous(loops, inner)
         if found is not None and vector is not None:
-            self.tiled(loops, self.in_bytes(name, found), vector)
+            self.tiled(loops, in_words(self.state, name, found, self.constants, self.target), vector)
         elif vector is not None and self.lanes(inner, vector.extent) > 1:
             self.do(Split(vector.var.name, self.lanes(inner, vector.extent)))
             self.do(Vectorize(f"{vector.var.name}_i"))
@@ -231,23 +230,6 @@ class _Planner:
         inside, update = chain(outer)
         assert isinstance(update, Store)
         return Accumulation((*found.loops[:-1], *inside), update)
-
-    def in_bytes(self, name: str, found: Accumulation) -> Accumulation:
-        """`found` as products of four bytes at a time, where it is a sum of such and the target has an operation for them."""
-        if not self.target.dot4:
-            return found
-        for loop in found.loops:
-            alone = For(loop.var, loop.extent, found.update)
-            summed = product(alone, extents_of(self.body))
-            if summed is None or summed.right.buffer.name not in self.constants or loop.extent < LEAST_BYTES:
-                continue
-            if loop is not found.loops[-1]:
-                self.do(Reorder((*(other.var.name for other in found.loops if other is not loop), loop.var.name)))
-            self.do(Dot(loop.var.name))
-            changed = accumulation(chain(find_loop(self.body, name))[1])
-            assert changed is not None
-            return changed
-        return found
 
     def rows_share_loads(self, found: Accumulation, rows: Var, vector: Var) -> bool:
         """Whether some operand moves along rows and vectors both, so that neighbouring windows overlap in it."""

@@ -16,7 +16,7 @@ from math import prod
 from tgc.ir import index as ix
 from tgc.ir.expr import Arg, Var
 from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window
-from tgc.ir.index import Index
+from tgc.ir.index import Axis, Index
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.views import Vector, dot, source_index
 from tgc.passes.region_reads import iteration_index, reads, reduction_index
@@ -82,7 +82,7 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
     state.partition = replace(state.partition, places=state.places)
     heavy = region.contraction
     at = iteration_index(region)
-    if heavy is not None and state.texels:
+    if heavy is not None:
         _wish_summed_last(state, region, heavy)
     for node, _ in reads(region, state.partition, at):
         if node in state.places and state.places[node] is not region.place:
@@ -101,13 +101,17 @@ def _settle_region(state: _State, region: Region) -> list[Step]:
 
 
 def _wish_summed_last(state: _State, region: Region, heavy: Reduce) -> None:
-    """Votes for what `heavy` reads and nothing has settled to lie along the longest axis that is summed and nothing else."""
+    """Votes for what `heavy` reads and nothing has settled to lie along the longest axis that is summed and nothing else.
+
+    Texels and narrow elements are taken several at a time, along the sum.
+    """
     assert isinstance(heavy.source, Map)
     for source in heavy.source.sources:
         node, index = through_views(source, reduction_index(region, heavy), state.places)
-        if node not in state.places or state.places[node].block in state.settled:
+        narrow = node.dtype.bits < 32 and not state.texels
+        if node not in state.places or state.places[node].block in state.settled or not (state.texels or narrow):
             continue
-        summed = [axis for axis, size in enumerate(node.shape) if size % 4 == 0 and _is_summed(index[axis])]
+        summed = [axis for axis, size in enumerate(node.shape) if (narrow or size % 4 == 0) and size > 1 and _is_summed(index[axis])]
         if summed:
             last = max(summed, key=lambda axis: node.shape[axis])
             votes = state.wishes[state.places[node].block]
@@ -117,7 +121,8 @@ def _wish_summed_last(state: _State, region: Region, heavy: Reduce) -> None:
 
 def _is_summed(index: Index) -> bool:
     """Whether `index` is a variable of the sum."""
-    return len(index.terms) == 1 and index.offset == 0 and {var.name[0] for var in ix.variables(index)} == {"k"}
+    whole = len(index.terms) == 1 and index.offset == 0 and isinstance(index.terms[0][0], Axis)
+    return whole and {var.name[0] for var in ix.variables(index)} == {"k"}
 
 
 def _settle(state: _State, name: str) -> None:

@@ -54,8 +54,11 @@ class Conv3x3:
     results: tuple[int, int, int, int]  # the contraction's axes that are n, o, h, w
 
 
-def winograd(graph: Graph, choice: Winograd, cache_bytes: int) -> Graph:
-    """`graph` with the convolutions of 3x3 for which it pays computed so; `choice` forces the tile's size, or forbids it."""
+def winograd(graph: Graph, choice: Winograd, cache_bytes: int, pairs: bool = False) -> Graph:
+    """`graph` with the convolutions of 3x3 for which it pays computed so; `choice` forces the tile's size, or forbids it.
+
+    pairs: the plain sum is of bf16, two products at once. Tiles stay in f32, for their transforms would multiply the error.
+    """
     if choice == "off":
         return graph
     builder = GraphBuilder()
@@ -63,7 +66,7 @@ def winograd(graph: Graph, choice: Winograd, cache_bytes: int) -> Graph:
     for node in graph.nodes():
         parts = tuple(made[source] for source in sources(node))
         found = recognise(node) if isinstance(node, Reduce) else None
-        tile = tile_for(found, node.shape, choice, cache_bytes) if found is not None else 0
+        tile = tile_for(found, node.shape, choice, cache_bytes, pairs) if found is not None else 0
         if found is not None and tile:
             assert isinstance(node, Reduce)
             builder.origin = node.origin
@@ -150,7 +153,7 @@ def _sum_of_two(component: ix.Index) -> tuple[int, int] | None:
     return (found["i"], found["k"]) if len(found) == 2 else None
 
 
-def tile_for(conv: Conv3x3, shape: tuple[int, ...], choice: Winograd, cache_bytes: int) -> int:
+def tile_for(conv: Conv3x3, shape: tuple[int, ...], choice: Winograd, cache_bytes: int, pairs: bool = False) -> int:
     """The tile's size m that costs least by a model, 0 where the plain sum does.
 
     Costs are in products of one vector lane: those that are summed, the transforms (about 5 operations a point and channel), and
@@ -167,8 +170,9 @@ def tile_for(conv: Conv3x3, shape: tuple[int, ...], choice: Winograd, cache_byte
         weights = _stream(points * outputs * channels * 4, cache_bytes)
         return max(points * tiles * outputs * channels, weights) + 0.3 * weights + 7 * points * tiles * (outputs + channels)
 
-    plain = _stream(9 * outputs * channels * 4, cache_bytes)
-    costs = {0: max(rows * columns * 9.0 * outputs * channels, plain) + 0.3 * plain, 2: cost(2), 4: cost(4)}
+    at_once = 2 if pairs else 1
+    plain = _stream(9 * outputs * channels * 4 // at_once, cache_bytes)
+    costs = {0: max(rows * columns * 9.0 * outputs * channels / at_once, plain) + 0.3 * plain, 2: cost(2), 4: cost(4)}
     if choice in ("2", "4"):
         return int(choice)
     return min(costs, key=lambda m: costs[m])

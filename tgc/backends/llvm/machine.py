@@ -31,6 +31,7 @@ class Machine:
     native_half:     float <-> half takes an instruction, not a library call.
     native_maximum:  llvm.maximum (a NaN on either side gives NaN) takes one instruction.
     byte_products:   DOT4 is one instruction.
+    bf16_products:   DOT2 is one instruction.
     abi:             the calling convention's name where a triple has several.
     """
 
@@ -43,6 +44,7 @@ class Machine:
     native_half: bool
     native_maximum: bool
     byte_products: bool
+    bf16_products: bool
     abi: str
 
 
@@ -71,11 +73,11 @@ def target_machine(triple: str, cpu: str, features: str, abi: str = "") -> llvm.
 def machine_of(target: Target) -> Machine:
     """`target` as the printer sees it; "host" is filled in where it was not yet."""
     target = host_target(target)
-    return _machine(target.triple, target.cpu, target.features, target.vector_bits, target.dot4)
+    return _machine(target.triple, target.cpu, target.features, target.vector_bits, target.dot4, target.dot2)
 
 
 @cache
-def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_products: bool) -> Machine:
+def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_products: bool, bf16_products: bool) -> Machine:
     abi = _abi(triple, features)
     generator = target_machine(triple, cpu, features, abi)
     layout = str(generator.target_data)
@@ -85,6 +87,7 @@ def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_produc
         native_half=_converts_half(generator, triple),
         native_maximum=architecture.startswith(("aarch64", "arm64", "wasm")),
         byte_products=byte_products,
+        bf16_products=bf16_products,
         abi=abi,
     )  # fmt: skip
 
@@ -117,7 +120,8 @@ def host_target(target: Target) -> Target:
     bits, registers = _vectors(features, triple)
     if bits == 512:
         flags.append("-prefer-256-bit")
-    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers, _multiplies_bytes(features, bits))
+    halves = features.get("avx512bf16", False) and features.get("avx512vl", False)
+    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers, _multiplies_bytes(features, bits), halves)
 
 
 def _multiplies_bytes(features: dict[str, bool], bits: int) -> bool:

@@ -34,6 +34,8 @@ def operation(put: Put, machine: Machine, expr: Apply, values: list[str]) -> str
             return cast(put, machine, values[0], source, expr.dtype, lanes)
         case "DOT4":
             return byte_products(put, machine, values, lanes)
+        case "DOT2":
+            return bf16_products(put, machine, values, lanes)
         case "BITCAST":
             kind, wanted = value_type(source, expr.args[0].lanes, machine), value_type(expr.dtype, lanes, machine)
             return values[0] if wanted == kind else put(f"bitcast {kind} {values[0]} to {wanted}")
@@ -79,6 +81,21 @@ def byte_products(put: Put, machine: Machine, values: list[str], lanes: int) -> 
         up, down = splat("i32", str(24 - 8 * byte), lanes), splat("i32", "24", lanes)
         a, b = (put(f"{shift} {kind} {put(f'shl {kind} {word}, {up}')}, {down}") for shift, word in (("lshr", left), ("ashr", right)))
         total = put(f"add {kind} {total}, {put(f'mul {kind} {a}, {b}')}")
+    return total
+
+
+def bf16_products(put: Put, machine: Machine, values: list[str], lanes: int) -> str:
+    """DOT2: one instruction for a whole vector where the machine has it, else two multiply-adds."""
+    floats, words = vector("float", lanes), vector("i32", lanes)
+    total, left, right = values
+    if machine.bf16_products and lanes * 32 in (128, 256, 512):
+        halves = vector("bfloat", 2 * lanes)
+        # the instruction can broadcast its last operand from memory, and it is the left one that is broadcast
+        a, b = (put(f"bitcast {words} {word} to {halves}") for word in (right, left))
+        return put(f"call {floats} @llvm.x86.avx512bf16.dpbf16ps.{lanes * 32}({floats} {total}, {halves} {a}, {halves} {b})")
+    for part in (f"shl {words} {{}}, {splat('i32', '16', lanes)}", f"and {words} {{}}, {splat('i32', str(0xFFFF0000 - (1 << 32)), lanes)}"):
+        a, b = (put(f"bitcast {words} {put(part.format(word))} to {floats}") for word in (left, right))
+        total = put(f"fadd contract {floats} {total}, {put(f'fmul contract {floats} {a}, {b}')}")
     return total
 
 

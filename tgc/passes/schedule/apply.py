@@ -46,15 +46,15 @@ class Scheduling:
     def do(self, step: Step) -> None:
         """Carries out one step. Raises InvalidIrError where it does not fit."""
         if isinstance(step, Pack):
-            if any(isinstance(done, Packing) for done in self.packings.get(step.buffer, ())):
+            if isinstance(self.packings.get(step.buffer, (None,))[-1], Packing):
                 raise InvalidIrError(f"{step.buffer} is packed already")
             self.body, packing = pack(self.body, step)
             self.packings[step.buffer] = (*self.packings.get(step.buffer, ()), packing)
         elif isinstance(step, Dot):
             self.body, name, how = dot(self.body, step)
-            if name in self.packings:
-                raise InvalidIrError(f"{name} is packed already")
-            self.packings[name] = (how,)
+            if any(isinstance(done, Words) for done in self.packings.get(name, ())):
+                raise InvalidIrError(f"{name} is made of words already")
+            self.packings[name] = (*self.packings.get(name, ()), how)
         else:
             self.body = apply_step(self.body, step)
         self.steps.append(step)
