@@ -67,12 +67,15 @@ def _opened(model: onnx.ModelProto, name_of: Callable[[Place], str], whole: bool
 
 
 def fixed(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
-    """`model` with its integer inputs of up to one axis as initializers: axes, shapes, counts."""
+    """`model` with its integers, scales, regions and flags of up to one axis as initializers: axes, shapes, counts; but for the first
+    of several inputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for value in list(copy.graph.input):
+    for number, value in enumerate(list(copy.graph.input)):
         array = inputs.get(value.name)
-        if array is not None and array.ndim < 2 and array.dtype == np.int64:
+        if array is None or array.ndim > 1 or (number == 0 and len(inputs) > 1):
+            continue
+        if array.dtype in (np.int64, np.bool_) or value.name in ("scales", "roi") or number == 0:
             copy.graph.input.remove(value)
             copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
     return copy

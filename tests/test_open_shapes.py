@@ -136,7 +136,8 @@ CASES = (
     "test_div", "test_instancenorm_example", "test_split_variable_parts_2d_opset18", "test_shape_start_1", "test_size",
     "test_gridsample", "test_lstm_defaults", "test_gru_reverse", "test_convtranspose", "test_roialign_aligned_true", "test_qlinearconv",
     "test_scan9_sum", "test_linear_attention_linear", "test_dynamicquantizelinear", "test_matmulinteger", "test_hardmax_axis_1",
-    "test_scatter_elements_with_axis", "test_scatternd", "test_dft_axis", "test_deform_conv_with_mask_bias", "test_adam_multiple",
+    "test_scatter_elements_with_axis", "test_scatternd", "test_tensorscatter", "test_resize_upsample_scales_linear",
+    "test_dft_axis", "test_deform_conv_with_mask_bias", "test_adam_multiple",
 )  # fmt: skip
 
 
@@ -186,3 +187,39 @@ def test_recurrent_networks_of_open_length(operator: str, gates: int, direction:
         found = live(graph.open, run_graph(graph, raw_inputs(graph.open, graph.inputs, inputs)))
         for name, expected in zip(("y", "h"), engine.run(None, inputs), strict=True):
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+RESIZE = (
+    HEAD
+    + """g (float[batch, 2, height, width] x) => (float[b, c, h, w] y, float[b, c, e, f] z) {
+  scales = Constant<value_floats=[1.0, 1.0, 2.0, 3.0]>()
+  y = Resize<MODE>(x, , scales)
+  front = Shape<end=2>(x)
+  back = Shape<start=2>(x)
+  two = Constant<value_ints=[2]>()
+  twice = Mul(back, two)
+  sizes = Concat<axis=0>(front, twice)
+  z = Resize<MODE>(x, , , sizes)
+}"""
+)
+
+
+@pytest.mark.parametrize("mode", ["", 'mode="linear"', 'mode="cubic"', 'coordinate_transformation_mode="asymmetric", nearest_mode="floor"'])
+def test_images_of_open_size_grow_by_whole_numbers(mode: str) -> None:
+    """Their true edge is repeated, not what lies behind it."""
+    model = parser.parse_model(RESIZE.replace("<MODE>", f"<{mode}>" if mode else ""))
+    graph = import_model(model, dims={"batch": (1, 2), "height": (1, 5), "width": (2, 4)})
+    engine = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch, height, width in ((2, 5, 4), (1, 3, 4), (2, 1, 2)):
+        inputs = {"x": np.random.default_rng(0).standard_normal((batch, 2, height, width), np.float32)}
+        raw = raw_inputs(graph.open, graph.inputs, inputs)
+        raw["x"].reshape(-1)[inputs["x"].size :] = np.nan
+        found = live(graph.open, run_graph(graph, raw))
+        for name, expected in zip("yz", engine.run(None, inputs), strict=True):
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+def test_images_of_open_size_are_not_resized_to_a_fixed_one() -> None:
+    text = HEAD + "g (float[1, 1, n, 8] x) => (float[1, 1, 4, 4] y) { s = Constant<value_ints=[1, 1, 4, 4]>() y = Resize(x, , , s) }"
+    with pytest.raises(UnsupportedError, match="an axis of n elements resized to 4"):
+        import_model(parser.parse_model(text), dims={"n": (1, 8)})

@@ -111,8 +111,18 @@ class LoweringBuilder:
 
     def extents(self, node: Node, what: str) -> tuple[int, ...]:
         """`known_ints` where numbers may also be open: arithmetic on extents that are only known at run time."""
-        found = numbers_of(node, {scalar: symbol for symbol, scalar in self.symbols.items()}) if self.symbols else None
+        found = self._numbers(node)
         return self.known_ints(node, what) if found is None else tuple(found.reshape(-1).tolist())
+
+    def decided(self, condition: Node) -> bool | None:
+        """A condition of one element that is known while compiling, or has one answer for all that open extents can be; else None."""
+        value = fold(condition)
+        if value is None:
+            value = self._numbers(condition)
+        return None if value is None or isinstance(value.reshape(-1)[0], Length) else bool(value.reshape(-1)[0])
+
+    def _numbers(self, node: Node) -> npt.NDArray[np.object_] | None:
+        return numbers_of(node, {scalar: symbol for symbol, scalar in self.symbols.items()}) if self.symbols else None
 
     # Leaves.
 

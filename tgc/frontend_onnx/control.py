@@ -80,9 +80,9 @@ def _if(control: Control) -> Sequence[Node] | None:
     b = control.b
     (condition,) = control.given("the condition")
     branches = control.graph("then_branch"), control.graph("else_branch")
-    known = fold(condition)
+    known = b.decided(condition)
     if known is not None:
-        return control.body(branches[0 if known.reshape(-1)[0] else 1], ())
+        return control.body(branches[0 if known else 1], ())
     try:
         taken, other = (control.body(branch, ()) for branch in branches)
     except ModelError as error:

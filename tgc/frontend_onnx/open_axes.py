@@ -107,15 +107,21 @@ MOVING = frozenset(
         "Pad",
         "Range",
         "Reshape",
+        "Resize",
+        "Scatter",
+        "ScatterElements",
+        "ScatterND",
         "Shape",
         "Size",
         "Slice",
         "Split",
         "Squeeze",
+        "TensorScatter",
         "Tile",
         "Transpose",
         "Trilu",
         "Unsqueeze",
+        "Upsample",
     ]
 )
 SUMMING = frozenset(

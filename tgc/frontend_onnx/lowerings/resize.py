@@ -7,16 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.live import along, formula, is_open, largest, opened
+from tgc.frontend_onnx.live import place as live_place
 from tgc.frontend_onnx.lowerings.precision import in_single
 from tgc.frontend_onnx.lowerings.sampling import Axis, Sampling, Taps, output_axes, taps
 from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import F32
-from tgc.ir.graph import Node
+from tgc.ir.graph import Node, Shape
+from tgc.ir.lengths import Length
 
 _LEGACY = Sampling(coordinates="asymmetric", nearest_mode="floor")
 """What Upsample and the first Resize mean."""
+_BY_PLACE = ("half_pixel", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn")
+"""Where an element comes from depends on its place and the scale alone, not on how many there are."""
 
 
 @lowers("Upsample", since=7)
@@ -34,8 +39,9 @@ def resize_10(b: LoweringBuilder, x: Node, scales: Node, *, mode: str = "nearest
 
 def _by_scales(b: LoweringBuilder, x: Node, scales: list[float], mode: str) -> Node:
     how = Sampling("linear" if mode == "bilinear" else mode, _LEGACY.coordinates, _LEGACY.nearest_mode)
-    found = output_axes(x.shape, scales, None, list(range(len(x.shape))), "stretch")
-    return resized(b, x, {axis: Axis(x.shape[axis], *to) for axis, to in found.items()}, how, 0.0)
+    require_open_fit(b, x.shape, range(len(x.shape)), scales, how, "stretch")
+    found = output_axes(largest(x.shape), scales, None, list(range(len(x.shape))), "stretch")
+    return resized(b, x, {axis: Axis(int(x.shape[axis]), *to) for axis, to in found.items()}, how, 0.0)
 
 
 @lowers("Resize", since=(11, 13))
@@ -98,10 +104,11 @@ def _axes(
     roi, scales, sizes = (None if node is None or 0 in node.shape else node for node in inputs)
     chosen = list(b.axes(range(len(x.shape)) if axes is None else axes, len(x.shape)))
     factors = None if scales is None else known_floats(b, scales, "scales")
-    extents = None if sizes is None else list(b.known_ints(sizes, "sizes"))
-    found = output_axes(x.shape, factors, extents, chosen, policy)
+    extents = None if sizes is None else list(b.extents(sizes, "sizes"))
+    require_open_fit(b, x.shape, chosen, factors if factors is not None else extents or [], how, policy)
+    found = output_axes(largest(x.shape), factors, None if extents is None else list(largest(extents)), chosen, policy)
     if how.coordinates != "tf_crop_and_resize":
-        return {axis: Axis(x.shape[axis], *to) for axis, to in found.items()}
+        return {axis: Axis(int(x.shape[axis]), *to) for axis, to in found.items()}
     if roi is None:
         raise b.invalid("tf_crop_and_resize without roi")
     region = known_floats(b, roi, "roi")
@@ -115,7 +122,10 @@ def resized(b: LoweringBuilder, x: Node, axes: dict[int, Axis], how: Sampling, e
     def every(wide: Node) -> Node:
         for axis, to in sorted(axes.items(), key=lambda item: (item[1].out / max(1, item[1].size), item[0])):
             if to.out != to.size or to.scale != 1 or (to.start, to.end) != (0.0, 1.0):
-                wide = _along(b, wide, axis, taps(to, how), extrapolation)
+                if is_open(wide.shape[axis : axis + 1]):
+                    wide = _along_open(b, wide, axis, to, how)
+                else:
+                    wide = _along(b, wide, axis, taps(to, how), extrapolation)
         return wide
 
     if how.mode == "nearest":
@@ -124,6 +134,36 @@ def resized(b: LoweringBuilder, x: Node, axes: dict[int, Axis], how: Sampling, e
         return in_single(b, every, x)
     low, high = int(x.dtype.lowest), -1 - int(x.dtype.lowest) if x.dtype.kind == "int" else (1 << x.dtype.bits) - 1
     return b.cast(b.elementwise(lambda a: scalar.clip(a, low, high), every(b.cast(x, F32))), x.dtype)
+
+
+def _along_open(b: LoweringBuilder, x: Node, axis: int, to: Axis, how: Sampling) -> Node:
+    """`x` along an open axis, a whole number of times larger: what lies beyond its end is the last element, where `_along` clamps."""
+    size = x.shape[axis]
+    shape = (*x.shape[:axis], int(size), *x.shape[axis + 1 :])
+    place = formula(b, shape, lambda n: scalar.minimum(live_place(axis), scalar.sub(n, 1)), size)
+    out = _along(b, along(b, x, axis, place, shape), axis, taps(to, how), 0.0)
+    return opened(b, out, (*x.shape[:axis], size * round(to.scale), *x.shape[axis + 1 :]))
+
+
+def require_open_fit(
+    b: LoweringBuilder, shape: Shape, axes: Sequence[int], wanted: Sequence[float], how: Sampling, policy: str
+) -> None:
+    """Raises UnsupportedError where an open axis is neither kept nor a whole number of times larger with nothing changed by where it ends.
+
+    wanted: a scale or size for each of `axes`.
+    """
+    for axis, to in zip(axes, wanted, strict=False):
+        size = shape[axis]
+        if not isinstance(size, Length):
+            if isinstance(to, Length):
+                raise b.unsupported(f"an axis of {size} elements resized to {to}")
+            continue
+        times = int(to) // max(1, int(size)) if isinstance(to, int) else int(to)
+        kept = to == size if isinstance(to, Length) else to == 1 and not isinstance(to, int)
+        whole = times >= 1 and (size * times == to if isinstance(to, int) else times == to)
+        by_place = how.coordinates in _BY_PLACE and not how.exclude_outside and not how.antialias
+        if policy != "stretch" or how.coordinates == "tf_crop_and_resize" or not (kept or (whole and by_place)):
+            raise b.unsupported(f"an axis of {size} elements resized {'to' if isinstance(to, int) else 'by'} {to}", "pin its size")
 
 
 def _along(b: LoweringBuilder, x: Node, axis: int, sampled: Taps, extrapolation: float) -> Node:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx import live
+from tgc.frontend_onnx.builder import LoweringBuilder, literal
 from tgc.frontend_onnx.lowerings.indexing import counted
 from tgc.frontend_onnx.lowerings.reductions import flipped
+from tgc.frontend_onnx.open_axes import refusal
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import BOOL, I32, I64
-from tgc.ir.expr import Coordinate
+from tgc.ir.expr import Coordinate, Lit
 from tgc.ir.graph import Node, Shape
+from tgc.ir.lengths import Length
 from tgc.ir.ops import Op
 
 _OPS: dict[str, Op | None] = {"none": None, "add": ops.ADD, "mul": ops.MUL, "max": ops.MAX}
@@ -28,7 +31,19 @@ def scattered(b: LoweringBuilder, x: Node, coordinates: Sequence[Node], updates:
     if x.dtype == BOOL and reduction == "add":
         raise b.invalid("a sum of bool")
     places = tuple(b.broadcast_to(c, updates.shape) for c in coordinates)
+    if live.is_open((*x.shape, *updates.shape)):
+        return _scattered_open(b, x, places, updates, _OPS[reduction])
     return b.graph.scatter(x, places, updates, _OPS[reduction])
+
+
+def _scattered_open(b: LoweringBuilder, x: Node, places: Sequence[Node], updates: Node, op: Op | None) -> Node:
+    """Updates beyond the live part go to one more slab at the end of `x`, which is then left out."""
+    size, rest = int(x.shape[0]), len(x.shape) - 1
+    first = live.masked(b, places[0], range(len(updates.shape)), Lit(size, places[0].dtype))
+    wide = b.graph.pad(live.settled(b, x), (0,) * (rest + 1), (1, *(0,) * rest), literal(0, x.dtype))
+    settled = tuple(live.settled(b, place) for place in (first, *places[1:]))
+    whole = b.graph.scatter(wide, settled, live.settled(b, updates), op)
+    return live.opened(b, b.narrow(whole, 0, 0, size), x.shape)
 
 
 def _elements(b: LoweringBuilder, x: Node, indices: Node, updates: Node, axis: int, reduction: str) -> Node:
@@ -66,6 +81,8 @@ def scatter_nd(b: LoweringBuilder, x: Node, indices: Node, updates: Node, *, red
     """The same, each slice combined by `reduction` with what is there."""
     if not indices.shape or indices.shape[-1] > len(x.shape):
         raise b.invalid(f"indices of shape {list(indices.shape)} for data of shape {list(x.shape)}")
+    if isinstance(indices.shape[-1], Length):
+        raise refusal(b, indices.shape[-1])
     lead, depth = indices.shape[:-1], indices.shape[-1]
     rest = x.shape[depth:]
     shape = (*lead, *rest)

@@ -34,7 +34,7 @@ def top_k(b: LoweringBuilder, x: Node, k: Node, *, axis: int = -1, largest: int 
 
 
 def _count(b: LoweringBuilder, k: Node) -> int:
-    counts = b.known_ints(k, "K")
+    counts = b.extents(k, "K")
     if len(counts) != 1:
         raise b.invalid(f"K is {list(counts)}")
     return counts[0]
