@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import tgc
 from tgc.artifact import Artifact
+from tgc.bench import sdk
 from tgc.bench.timing import Latency, summarise
 from tgc.errors import OptionError, TgcError
 from tgc.ir.program import launches
@@ -26,7 +27,7 @@ from tgc.ir.work import work_of
 from tgc.roof import Roof, roof_of
 
 Array = npt.NDArray[np.generic]
-PEERS = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "torch", "tinygrad", "mnn")
+PEERS = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-qnn", "openvino", "torch", "tinygrad", "mnn", *sdk.ENGINES)
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _WORKER = Path(__file__).with_name("worker.py")
 _TURN = 0.05  # seconds that one engine runs before it is the next one's turn
@@ -34,10 +35,10 @@ _TURN = 0.05  # seconds that one engine runs before it is the next one's turn
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One engine. startup: seconds from the files on disk until it is loaded; first: its first run. memory: peak bytes of its process.
+    """One engine. startup: seconds from the files on disk until it is loaded; first: its first run. memory: most bytes of its process.
 
     error: the worst difference of its outputs from tgc's, relative to the largest magnitude; None for tgc, and for other shapes.
-    watts: of the processor package while it ran, where that can be read.
+    watts: of the processor package while it ran, where that can be read. note: such as `emulated`. None: not known.
     """
 
     engine: str
@@ -45,9 +46,10 @@ class Row:
     latency: Latency
     startup: float
     first: float
-    memory: int
+    memory: int | None
     error: float | None
     watts: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Worker:
     engine: str
     process: subprocess.Popen[str]
     results: Path
-    ready: dict[str, float | str] = field(default_factory=dict)
+    ready: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
     seconds: list[float] = field(default_factory=list)
     joules: float = 0.0
@@ -102,7 +104,9 @@ class _Worker:
         before = _energy()
         self.process.stdin.write(f"{self.turn}\n")
         self.process.stdin.flush()
-        found = self.read().get("seconds", [])
+        answered = self.read()
+        self.failure = self.failure or str(answered.get("failure", ""))
+        found = answered.get("seconds", [])
         after = _energy()
         self.seconds += found
         self.energy_known &= before is not None and after is not None and after >= before
@@ -113,18 +117,19 @@ class _Worker:
 
 def compare(
     artifact: Artifact, model: Path, inputs: dict[str, Array], against: Sequence[str], *, seconds: float = 3.0,
-    python: str = sys.executable, watch: Callable[[str], None] | None = None, peak: tuple[float | None, float | None] = (None, None),
+    python: str = sys.executable, device: str = "local", watch: Callable[[str], None] | None = None,
+    peak: tuple[float | None, float | None] = (None, None),
 ) -> Comparison:  # fmt: skip
     """Runs `artifact`, compiled from the file `model`, and the engines `against` in turns, on as many threads each.
 
-    python: the interpreter that has the other engines. Raises TgcError where tgc itself does not run.
+    python: the interpreter that has the other engines. device: where the SDKs' run. Raises TgcError where tgc itself does not run.
     """
     threads = artifact.target.threads if artifact.program.shared else 1
     with tempfile.TemporaryDirectory(prefix="tgc-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         job = {"model": str(model.resolve()), "inputs": str(folder / "inputs.npz"), "outputs": [name for name, _ in artifact.graph.outputs],
-               "threads": threads}  # fmt: skip
+               "threads": threads, "device": device, "reference": str(folder / "tgc.npz")}  # fmt: skip
         compiled = artifact.write(folder / "tgc")
         tgc.load(compiled, threads=threads)  # source code is built before the clock starts
         workers = []
@@ -132,7 +137,7 @@ def compare(
             if watch:
                 watch(f"starting {engine}")
             own = {**job, "folder": str(folder / engine)}
-            worker = stack.enter_context(_started(engine, own, sys.executable if engine == "tgc" else python))
+            worker = stack.enter_context(_started(engine, own, sys.executable if engine in ("tgc", *sdk.ENGINES) else python))
             worker.start()
             workers.append(worker)
         if workers[0].failure:
@@ -149,11 +154,12 @@ def _started(engine: str, job: dict[str, object], python: str) -> Iterator[_Work
     results, specification = folder.parent / f"{engine}.npz", folder.parent / f"{engine}.json"
     specification.write_text(json.dumps({**job, "results": str(results)}))
     environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "PYTHONSAFEPATH": "1"}
-    if engine == "tgc":
+    program = ["-m", "tgc.bench.sdk_worker"] if engine in sdk.ENGINES else [str(_WORKER)]
+    if engine == "tgc" or engine in sdk.ENGINES:
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(tgc.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     try:
         process = subprocess.Popen(
-            [python, str(_WORKER), engine, str(specification)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [python, *program, engine, str(specification)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=environment,
         )  # fmt: skip
     except OSError as error:
@@ -162,7 +168,17 @@ def _started(engine: str, job: dict[str, object], python: str) -> Iterator[_Work
         try:
             yield _Worker(engine, process, results)
         finally:
-            process.kill()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """It ends with its standard input, and takes away what it made; one that does not is stopped."""
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+        process.wait(10)
+    except (OSError, subprocess.TimeoutExpired):
+        process.kill()
 
 
 def _take_turns(workers: Sequence[_Worker], seconds: float, watch: Callable[[str], None] | None) -> None:
@@ -203,7 +219,7 @@ def _row(worker: _Worker, ours: dict[str, Array]) -> Row:
     total = sum(worker.seconds)
     return Row(
         engine=worker.engine, version=str(worker.ready["ready"]), latency=summarise(worker.seconds), startup=float(worker.ready["startup"]),
-        first=float(worker.ready["first"]), memory=int(worker.ready["memory"]),
+        first=float(worker.ready["first"]), memory=worker.ready["memory"], note=worker.ready.get("note", ""),
         error=None if worker.engine == "tgc" else _error(dict(np.load(worker.results)), ours),
         watts=worker.joules / 1e6 / total if worker.energy_known and worker.joules else None,
     )  # fmt: skip

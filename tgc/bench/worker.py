@@ -5,14 +5,15 @@
 It imports nothing of tgc but where tgc is the engine, so any interpreter that has an engine can run it. SPECIFICATION: model (path),
 inputs (.npz), outputs (names), results (.npz to write), threads, folder (the artifact for tgc, else a place for what an engine
 converts the model to).
-Answers lines of JSON: {"ready": version, "startup": s, "first": s, "memory": bytes} or {"failure": why}; then for each number N that it
-reads {"seconds": [...]}, N runs. startup: from the files on disk until the model is loaded; first: the first run after that.
+Answers lines of JSON: {"ready": version, "startup": s, "first": s, "memory": bytes, "note": text} or {"failure": why}; then for each
+number N that it reads {"seconds": [...]}, N runs. startup: from the files on disk until the model is loaded; first: the run after.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -52,6 +53,23 @@ def onnxruntime_engine(job: dict[str, Any], inputs: dict[str, Any], provider: st
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session = ort.InferenceSession(job["model"], options, providers=[provider])
     return ort.__version__, lambda: list(session.run(job["outputs"], inputs))
+
+
+def qnn_provider_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """The HTP of the onnxruntime-qnn wheel, which is an emulator where the processor is none of Qualcomm's. No part is left to the CPU."""
+    import onnxruntime as ort
+    import onnxruntime_qnn as qnn
+
+    ort.register_execution_provider_library(qnn.get_ep_name(), qnn.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == qnn.get_ep_name()]
+    if not devices:
+        raise RuntimeError("the provider of onnxruntime-qnn finds no device")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = job["threads"], 1, 3
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    options.add_provider_for_devices(devices[:1], {"backend_path": qnn.get_qnn_htp_path()})
+    session = ort.InferenceSession(job["model"], options)
+    return qnn.__version__, lambda: list(session.run(job["outputs"], inputs))
 
 
 def openvino_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
@@ -138,6 +156,7 @@ ENGINES: dict[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, Run]]] 
     "onnxruntime": onnxruntime_engine,
     "onnxruntime-cuda": lambda job, inputs: onnxruntime_engine(job, inputs, "CUDAExecutionProvider"),
     "onnxruntime-tensorrt": lambda job, inputs: onnxruntime_engine(job, inputs, "TensorrtExecutionProvider"),
+    "onnxruntime-qnn": qnn_provider_engine,
     "openvino": openvino_engine,
     "torch": torch_engine,
     "tinygrad": tinygrad_engine,
@@ -170,7 +189,8 @@ def serve(name: str, job: dict[str, Any]) -> None:
     np.savez(job["results"], *map(np.asarray, results))
     for _ in range(2):
         run()
-    answer(ready=version, startup=loaded - begin, first=first, memory=peak_memory())
+    emulated = name == "onnxruntime-qnn" and platform.machine().lower() in ("x86_64", "amd64")
+    answer(ready=version, startup=loaded - begin, first=first, memory=peak_memory(), note="emulated" if emulated else "")
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):

@@ -35,8 +35,11 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
 @click.argument("model", type=MODEL)
 @compiling
 @click.option("--against", default="onnxruntime", show_default=True, metavar="ENGINE,..",
-              help="onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, openvino, torch, tinygrad, mnn; none; or OLD.json, of --json.")
+              help="onnxruntime, onnxruntime-cuda, -tensorrt, -qnn, openvino, torch, tinygrad, mnn; snpe, snpe-gpu, snpe-dsp by SNPE_ROOT; "
+                   "qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.")
 @click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
+@click.option("--device", default="local", show_default=True, metavar="DEVICE",
+              help="Where the engines of SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
 @click.option("--seconds", default=3.0, show_default=True, help="How long to measure, all engines together.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Exit with 1 where tgc's median is above it, such as 26ms.")
 @click.option("--regression", default=10.0, show_default=True, metavar="PERCENT", help="How much slower than OLD.json may be.")
@@ -48,9 +51,9 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
 @feeding
 @json_option
 def bench(
-    model: Path, against: str, interpreter: str | None, seconds: float, budget: float | None, regression: float, watts: float | None,
-    price: float | None, peak: float | None, bandwidth: float | None, files: Any, sizes: Any, seed: int, ranges: Any, as_json: bool,
-    **flags: Any,
+    model: Path, against: str, interpreter: str | None, device: str, seconds: float, budget: float | None, regression: float,
+    watts: float | None, price: float | None, peak: float | None, bandwidth: float | None, files: Any, sizes: Any, seed: int, ranges: Any,
+    as_json: bool, **flags: Any,
 ) -> int:  # fmt: skip
     """Measure MODEL, on --threads threads, in turns with other engines, each in a process of its own: latency, start-up, memory, agreement.
 
@@ -59,18 +62,21 @@ def bench(
       tgc bench model.onnx --target c --seconds 10 --json
       tgc bench model.onnx --against onnxruntime,openvino --budget 26ms
       tgc bench model.onnx --against old.json --price 300 --watts 15
+      tgc bench model.onnx --against qnn-htp --device adb
     """
     from tgc.bench.compare import compare
+    from tgc.bench.device import parse
     from tgc.inputs import read
     from tgc.run.open_shapes import inputs_at
 
     engines, earlier = _against(against)
+    parse(device)
     artifact = build(model, **flags)
     tensors = inputs_at(artifact.graph.open, artifact.graph.inputs, mapping(sizes, "--size"))
     inputs = read(tensors, mapping(files, "--input"), seed, mapping(ranges, "--range"))
     python = interpreter or os.environ.get("TGC_PEERS_PYTHON") or sys.executable
     with progress(f"measuring {artifact.name}") as watch:
-        report = compare(artifact, model, inputs, engines, seconds=seconds, python=python, watch=watch,
+        report = compare(artifact, model, inputs, engines, seconds=seconds, python=python, device=device, watch=watch,
                          peak=(peak and peak * 1e9, bandwidth and bandwidth * 1e9))  # fmt: skip
     misses = _misses(report.rows[0].latency.median, budget, earlier, regression)
     rates = [_rates(report, row, watts, price) for row in report.rows]
@@ -134,14 +140,18 @@ def _print(report: Comparison, rates: list[dict[str, float | None]]) -> None:
         times = (m.latency.minimum, m.latency.median, m.latency.p99, m.first, m.startup)
         more = [f"{value / 1e9:.3g}" if (value := rate[key]) is not None else "" for key in ("flops", "flops_per_watt", "flops_per_dollar")]
         error = "" if m.engine == "tgc" else "other shapes" if m.error is None else f"{m.error:.1e}"
-        rows.append((f"{m.engine} {m.version}", *map(duration, times), size(m.memory), error, *more,
+        memory = "" if m.memory is None else size(m.memory)
+        rows.append((f"{m.engine} {m.version}", *map(duration, times), memory, error, *more,
                      f"{100 * (rate['roofline_share'] or 0):.0f} %", str(m.latency.runs)))  # fmt: skip
     heads = ("engine", "min", "median", "p99", "first run", "start-up", "memory", "differs", "GFLOPS", "/W", "/$", "of roof", "runs")
     kept = [n for n, head in enumerate(heads) if head not in ("/W", "/$") or any(row[n] for row in rows)]
     print_table([heads[n] for n in kept], [[row[n] for n in kept] for row in rows], right=range(1, len(kept)))
     for engine, why in report.failures:
         click.echo(f"{engine} did not run: {why}")
-    for row in report.rows[1:]:
+    for row in report.rows:
+        if row.note:
+            click.echo(f"{row.engine}: {row.note}{', its times tell nothing of the device' if row.note == 'emulated' else ''}")
+    for row in (row for row in report.rows[1:] if not row.note):
         click.echo(f"median is {report.rows[0].latency.median / row.latency.median:.2f} times {row.engine}'s")
     click.echo(f"target {report.target}, {report.kernels} kernels; arena {size(report.arena)}, weights {size(report.weights)}, "
                f"artifact {size(report.artifact)}; compiled in {duration(report.compile_seconds)}")  # fmt: skip
