@@ -30,7 +30,13 @@ import tgc
 from tgc.run.model import Model
 
 BF16 = ("light_resnet50", "resnet18", "mobilenetv2_100", "vit_tiny_patch16_224", "driving_policy_like", "driving_vision_like")
-INT8 = ("mobilenetv2_qdq_int8", "shufflenet_v2_int8", "micro_kws_m_qdq", "micro_kws_m_qoperator")
+INT8 = (
+    Entry("mobilenetv2_qdq_int8", "trained", {"image": (1, 3, 244, 244)}),
+    Entry("shufflenet_v2_int8", "trained"),
+    Entry("micro_kws_m_qdq", "trained", {"serving_default_input:0": (1, 1960)}),
+    Entry("micro_kws_m_qoperator", "trained"),
+    Entry("libtashkeel_ort_small", "trained", {"char_inputs": (1, 64), "input_lengths": (1,)}),
+)
 Arrays = dict[str, npt.NDArray[Any]]
 
 WORKER = """
@@ -115,7 +121,7 @@ def inputs_of(model: Model) -> Arrays:
     rng = np.random.default_rng(0)
 
     def drawn(shape: tuple[int, ...], is_float: bool) -> npt.NDArray[Any]:
-        return rng.standard_normal(shape) if is_float else rng.integers(0, 100, shape)
+        return rng.standard_normal(shape) if is_float else rng.integers(1, 50, shape)
 
     return {tensor.name: drawn(tensor.shape, tensor.dtype.is_float).astype(tensor.dtype.numpy) for tensor in model.inputs}
 
@@ -157,10 +163,10 @@ def main() -> int:
     parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models", help="folder with trained/ and skeletons/")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
     options = parser.parse_args()
-    entries = {entry.name: entry for entry in CATALOG} | {name: Entry(name, "trained") for name in INT8}
+    entries = {entry.name: entry for entry in CATALOG} | {entry.name: entry for entry in INT8}
     rows: list[Row] = []
     print(f"{'model':24} {'':5} {'tgc ms':>8} {'in f32':>8} {'peer ms':>8}  {'peer':12} {'ratio':>6} {'error':>8}")
-    for name in (*BF16, *INT8):
+    for name in (*BF16, *(entry.name for entry in INT8)):
         with tempfile.TemporaryDirectory(prefix="tgc-precision-") as folder:
             path = locate(entries[name], options.models, Path(folder)) if re.search(options.only, name) else None
             if path is None:

@@ -24,7 +24,7 @@ class Target:
     fma_latency: cycles until a fused multiply-add's result can be used, times how many start in one cycle: the number of
                  independent accumulators that keep the units busy.
     l1_bytes, l2_bytes: data caches of one core.
-    dot4: whether DOT4, four products of bytes summed, is one instruction.
+    dot4, dot4s: whether DOT4, four products of bytes summed, is one instruction, and whether DOT4S is, where all are signed.
     dot2: whether DOT2, two products of bf16 summed in f32, is one instruction.
     winograd: where convolutions of 3x3 are computed in tiles with fewer products: nowhere, everywhere with tiles of 2x2 or of 4x4,
               or as a model of their cost says.
@@ -48,6 +48,7 @@ class Target:
     l1_bytes: int = 32 << 10
     l2_bytes: int = 512 << 10
     dot4: bool = False
+    dot4s: bool = False
     dot2: bool = False
     winograd: Winograd = "off"
     threads: int = 1
@@ -81,6 +82,11 @@ CORTEX_A75 = Target(
     "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
     vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10, winograd="auto",
 )  # fmt: skip
+# Two registers fewer than there are: words of bytes are repeated over a register of their own, and with the largest tile LLVM spills.
+CORTEX_A76 = replace(
+    CORTEX_A75, name="cortex-a76", summary="64-bit Arm with dot products of bytes", cpu="cortex-a76",
+    vector_registers=30, l2_bytes=512 << 10, dot4s=True,
+)  # fmt: skip
 RISCV64 = Target(
     "riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu",
     "generic-rv64", "+m,+a,+f,+d,+c", vector_registers=32
@@ -107,7 +113,7 @@ QCOM = Target(
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (
-    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, CORTEX_A75, RISCV64, WASM32, C,
+    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C,
     OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
 )  # fmt: skip
 

@@ -206,7 +206,7 @@ def result_type(op: Op, args: tuple[Expr, ...]) -> DType:
     if len(args) != op.arity:
         raise TypeError(f"{op} takes {op.arity} arguments, not {len(args)}")
     if op.rule == "accumulate":
-        total = I32 if op is ops.DOT4 else F32
+        total = F32 if op is ops.DOT2 else I32
         if [arg.dtype for arg in args] != [total, U32, U32]:
             raise TypeError(f"{op} on {', '.join(arg.dtype.name for arg in args)}")
         return total

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -86,7 +87,8 @@ DOT2 = Op(
     "DOT2", 3, "accumulate", "a, f32, plus the products of the two bf16 of b, u32, and those of c, u32; the machine rounds",
     "", "", "vdpbf16ps", "", ""
 )  # fmt: skip
-NATIVE_OPS: tuple[Op, ...] = (DOT4, DOT2)
+DOT4S = Op("DOT4S", 3, "accumulate", "as DOT4, but the bytes of b are read signed too", "", "", "", "sdot", "")
+NATIVE_OPS: tuple[Op, ...] = (DOT4, DOT4S, DOT2)
 
 OPS: tuple[Op, ...] = (ADD, MUL, DIV, MAX, LT, EQ, WHERE, CAST, EXP2, LOG2, SIN, SQRT, AND, OR, XOR, SHL, SHR, BITCAST)
 BY_NAME: dict[str, Op] = {op.name: op for op in (*OPS, *NATIVE_OPS)}
@@ -101,10 +103,10 @@ def _divide(a: Array, b: Array) -> Array:
     return np.asarray(np.divide(a, b))
 
 
-def _dot4(total: Array, left: Array, right: Array) -> Array:
+def _dot4(total: Array, left: Array, right: Array, kind: str = "u1") -> Array:
     shape = np.broadcast_shapes(total.shape, left.shape, right.shape)
     words = (np.ascontiguousarray(np.broadcast_to(x, shape)).reshape(*shape, 1) for x in (left, right))
-    a, b = (word.view(kind).astype(np.int32) for word, kind in zip(words, (np.uint8, np.int8), strict=True))
+    a, b = (word.view(kind).astype(np.int32) for word, kind in zip(words, (kind, "i1"), strict=True))
     return np.asarray(total + (a * b).sum(axis=-1, dtype=np.int32))
 
 
@@ -121,5 +123,5 @@ def _dot2(total: Array, left: Array, right: Array) -> Array:
 NUMPY: dict[str, Callable[..., Array]] = {
     "ADD": np.add, "MUL": np.multiply, "DIV": _divide, "MAX": np.maximum, "LT": np.less, "EQ": np.equal, "WHERE": np.where,
     "EXP2": np.exp2, "LOG2": np.log2, "SIN": np.sin, "SQRT": np.sqrt, "AND": np.bitwise_and, "OR": np.bitwise_or,
-    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift, "DOT4": _dot4, "DOT2": _dot2,
+    "XOR": np.bitwise_xor, "SHL": np.left_shift, "SHR": np.right_shift, "DOT4": _dot4, "DOT4S": partial(_dot4, kind="i1"), "DOT2": _dot2,
 }  # fmt: skip

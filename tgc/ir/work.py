@@ -56,8 +56,8 @@ def work_of(kernel: Kernel) -> Work:
 
 
 def _operations(expr: Apply) -> int:
-    if expr.op in (ops.DOT4, ops.DOT2):
-        return (8 if expr.op is ops.DOT4 else 4) * expr.lanes
+    if expr.op in ops.NATIVE_OPS:
+        return (4 if expr.op is ops.DOT2 else 8) * expr.lanes
     return expr.lanes if expr.op.name in _ARITHMETIC and expr.dtype != INDEX and expr.dtype.kind != "bool" else 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tgc.ir.dtypes import I8, U8
 from tgc.ir.graph import Graph
 from tgc.ir.interface import Interface
 from tgc.ir.program import Program
@@ -28,6 +29,7 @@ from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
+from tgc.passes.signs import signs
 from tgc.passes.twins import twins
 from tgc.passes.widen import widen
 from tgc.passes.winograd import winograd
@@ -67,6 +69,11 @@ def run_winograd(graph: Graph, target: Target) -> Graph:
     return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16")
 
 
+def run_signs(graph: Graph, target: Target) -> Graph:
+    """Store bytes with the sign that the target multiplies, where it multiplies four at a time."""
+    return signs(graph, U8 if target.dot4 else I8) if target.dot4 or target.dot4s else graph
+
+
 def run_bfloat(graph: Graph, target: Target) -> Graph:
     """Round weights, and what is multiplied with them, to bfloat16, where that was asked for."""
     return bfloat(graph) if target.precision == "bf16" else graph
@@ -82,6 +89,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("fold", run_fold),
     GraphPass("encode", run_encode),
     GraphPass("winograd", run_winograd),
+    GraphPass("signs", run_signs),
     GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),
     GraphPass("merge-pads", run_merge_pads),

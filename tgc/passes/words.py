@@ -38,7 +38,7 @@ def in_words(state: Scheduling, name: str, found: Accumulation, constants: froze
 
 def operations(target: Target) -> tuple[Op, ...]:
     """The operations on words that are one instruction."""
-    return tuple(op for op, there in ((ops.DOT4, target.dot4), (ops.DOT2, target.dot2)) if there)
+    return tuple(op for op, there in ((ops.DOT4, target.dot4), (ops.DOT4S, target.dot4s), (ops.DOT2, target.dot2)) if there)
 
 
 def _in_runs(state: Scheduling, name: str, found: Accumulation) -> Accumulation:

@@ -31,6 +31,7 @@ class Machine:
     native_half:     float <-> half takes an instruction, not a library call.
     native_maximum:  llvm.maximum (a NaN on either side gives NaN) takes one instruction.
     byte_products:   DOT4 is one instruction.
+    signed_products: DOT4S is one instruction.
     bf16_products:   DOT2 is one instruction.
     abi:             the calling convention's name where a triple has several.
     """
@@ -44,6 +45,7 @@ class Machine:
     native_half: bool
     native_maximum: bool
     byte_products: bool
+    signed_products: bool
     bf16_products: bool
     abi: str
 
@@ -73,11 +75,11 @@ def target_machine(triple: str, cpu: str, features: str, abi: str = "") -> llvm.
 def machine_of(target: Target) -> Machine:
     """`target` as the printer sees it; "host" is filled in where it was not yet."""
     target = host_target(target)
-    return _machine(target.triple, target.cpu, target.features, target.vector_bits, target.dot4, target.dot2)
+    return _machine(target.triple, target.cpu, target.features, target.vector_bits, (target.dot4, target.dot4s, target.dot2))
 
 
 @cache
-def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_products: bool, bf16_products: bool) -> Machine:
+def _machine(triple: str, cpu: str, features: str, vector_bits: int, products: tuple[bool, bool, bool]) -> Machine:
     abi = _abi(triple, features)
     generator = target_machine(triple, cpu, features, abi)
     layout = str(generator.target_data)
@@ -86,8 +88,9 @@ def _machine(triple: str, cpu: str, features: str, vector_bits: int, byte_produc
         triple, cpu, features, "i32" if "p:32:32" in layout else "i64", layout, vector_bits,
         native_half=_converts_half(generator, triple),
         native_maximum=architecture.startswith(("aarch64", "arm64", "wasm")),
-        byte_products=byte_products,
-        bf16_products=bf16_products,
+        byte_products=products[0],
+        signed_products=products[1],
+        bf16_products=products[2],
         abi=abi,
     )  # fmt: skip
 

@@ -32,8 +32,8 @@ def operation(put: Put, machine: Machine, expr: Apply, values: list[str]) -> str
     match expr.op.name:
         case "CAST":
             return cast(put, machine, values[0], source, expr.dtype, lanes)
-        case "DOT4":
-            return byte_products(put, machine, values, lanes)
+        case "DOT4" | "DOT4S":
+            return byte_products(put, machine, values, lanes, signed=expr.op.name == "DOT4S")
         case "DOT2":
             return bf16_products(put, machine, values, lanes)
         case "BITCAST":
@@ -69,17 +69,22 @@ def _by_table(put: Put, machine: Machine, expr: Apply, values: list[str]) -> str
     return put(f"{_FLAGS.get(name, name.rstrip('_'))} {kind} {operands}")
 
 
-def byte_products(put: Put, machine: Machine, values: list[str], lanes: int) -> str:
-    """DOT4: one instruction for a whole vector where the machine has it, else four multiplications."""
+def byte_products(put: Put, machine: Machine, values: list[str], lanes: int, signed: bool) -> str:
+    """DOT4 or DOT4S: one instruction for a whole vector where the machine has it, else four multiplications."""
     kind = vector("i32", lanes)
-    if machine.byte_products and lanes * 32 in (128, 256, 512):
+    if signed and machine.signed_products and lanes * 32 == 128:
+        bytes_ = vector("i8", 4 * lanes)
+        operands = ", ".join([f"{kind} {values[0]}", *(f"{bytes_} {put(f'bitcast {kind} {word} to {bytes_}')}" for word in values[1:])])
+        return put(f"call {kind} @llvm.aarch64.neon.sdot.v4i32.v16i8({operands})")
+    if not signed and machine.byte_products and lanes * 32 in (128, 256, 512):
         bytes_ = vector("i8", 4 * lanes)
         operands = ", ".join([f"{kind} {values[0]}", *(f"{bytes_} {put(f'bitcast {kind} {word} to {bytes_}')}" for word in values[1:])])
         return put(f"call {kind} @llvm.x86.avx512.vpdpbusd.{lanes * 32}({operands})")
     total, left, right = values
+    widen = "ashr" if signed else "lshr"
     for byte in range(BYTES_IN_WORD):
         up, down = splat("i32", str(24 - 8 * byte), lanes), splat("i32", "24", lanes)
-        a, b = (put(f"{shift} {kind} {put(f'shl {kind} {word}, {up}')}, {down}") for shift, word in (("lshr", left), ("ashr", right)))
+        a, b = (put(f"{shift} {kind} {put(f'shl {kind} {word}, {up}')}, {down}") for shift, word in ((widen, left), ("ashr", right)))
         total = put(f"add {kind} {total}, {put(f'mul {kind} {a}, {b}')}")
     return total
 

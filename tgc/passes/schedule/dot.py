@@ -34,7 +34,7 @@ class Form:
     count: int
 
 
-FORMS = (Form(ops.DOT4, I32, U8, I8, 4), Form(ops.DOT2, F32, BF16, BF16, 2))
+FORMS = (Form(ops.DOT4, I32, U8, I8, 4), Form(ops.DOT4S, I32, I8, I8, 4), Form(ops.DOT2, F32, BF16, BF16, 2))
 
 
 @dataclass(frozen=True, slots=True)
