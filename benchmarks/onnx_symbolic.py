@@ -32,12 +32,13 @@ class Opening:
 
 
 def openings(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[Opening]:
-    """`model` with a name for each extent above 1 of its inputs, equal ones alike; with its integer inputs compiled in; and with a name
-    for one axis alone: that of the first input with more, in every input that has as many elements there, or in that one only.
+    """`model` with a name for each extent above 1 of its inputs, equal ones alike; with its integer inputs compiled in; of two sizes only;
+    and with a name for one axis alone: that of the first input with most axes, in every input that has as many there, or in it only.
     """
     compiled_in = fixed(model, inputs)
     yield _opened(model, lambda place: f"d{place[2]}" if place[2] > 1 else "", True)
     yield _opened(compiled_in, lambda place: f"d{place[2]}" if place[2] > 1 else "", True)
+    yield _opened(compiled_in, lambda place: f"d{place[2]}" if place[2] > 1 else "", True, narrow=True)
     given = [value.name for value in compiled_in.graph.input]
     main = max(range(len(given)), key=lambda n: (len(_extents(compiled_in.graph.input[n])), -n), default=0)
     for axis, size in enumerate(_extents(compiled_in.graph.input[main]) if given else ()):
@@ -49,7 +50,7 @@ def _extents(value: onnx.ValueInfoProto) -> list[int]:
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-def _opened(model: onnx.ModelProto, name_of: Callable[[Place], str], whole: bool) -> Opening:
+def _opened(model: onnx.ModelProto, name_of: Callable[[Place], str], whole: bool, narrow: bool = False) -> Opening:
     """`model` with the names that `name_of` gives, "" for none, and nothing said about its results."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -58,7 +59,7 @@ def _opened(model: onnx.ModelProto, name_of: Callable[[Place], str], whole: bool
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             name = name_of((number, axis, dim.dim_value)) if dim.dim_value else ""
             if name:
-                ranges[name] = (1, max(2, dim.dim_value))
+                ranges[name] = (max(1, dim.dim_value - 1) if narrow else 1, max(2, dim.dim_value))
                 dim.dim_param = name
     del copy.graph.value_info[:]
     for value in copy.graph.output:
@@ -73,9 +74,9 @@ def fixed(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> onnx.ModelProt
     copy.CopyFrom(model)
     for number, value in enumerate(list(copy.graph.input)):
         array = inputs.get(value.name)
-        if array is None or array.ndim > 1 or (number == 0 and len(inputs) > 1):
+        if array is None or array.ndim > 1 or value.name == "sequence_lens" or (number == 0 and len(inputs) > 1):
             continue
-        if array.dtype in (np.int64, np.bool_) or value.name in ("scales", "roi") or number == 0:
+        if array.size == 1 or array.dtype in (np.int32, np.int64, np.bool_) or value.name in ("scales", "roi") or number == 0:
             copy.graph.input.remove(value)
             copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
     return copy

@@ -87,7 +87,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_operator_without_rules_refuses_and_names_the_pin() -> None:
-    model = parser.parse_model(HEAD + "g (float[2, n] x) => (float[2, n] y) { y = Hardmax(x) }")
+    model = parser.parse_model(HEAD + "g (float[n, n] x) => (float y) { y = Det(x) }")
     with pytest.raises(UnsupportedError, match="an axis of n elements"):
         import_model(model, dims={"n": (1, 4)})
 
@@ -97,6 +97,13 @@ def test_a_length_that_can_be_negative_is_refused() -> None:
     with pytest.raises((ModelError, UnsupportedError), match="n"):
         import_model(parser.parse_model(text), dims={"n": (1, 8)})
     assert import_model(parser.parse_model(text), dims={"n": (3, 8)}).open is not None
+
+
+def test_what_a_range_leaves_undecided_names_one_that_decides() -> None:
+    model = parser.parse_model(HEAD + "g (float[1, 1, n] x) => (float[1, 1, m] y) { y = AveragePool<kernel_shape=[3]>(x) }")
+    with pytest.raises(UnsupportedError, match=r"--dim n=3\.\.8 or --dim n=1\.\.2 would decide it"):
+        import_model(model, dims={"n": (1, 8)})
+    assert import_model(model, dims={"n": (3, 8)}).open is not None
 
 
 def test_shape_arithmetic_is_followed() -> None:
@@ -151,7 +158,7 @@ def test_node_cases_with_open_dimensions(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_most_of_them_are_right() -> None:
-    assert sum(outcome(name).kind in ("right", "partly") for name in CASES) >= len(CASES) - 2
+    assert sum(outcome(name).kind in ("right", "partly") for name in CASES) >= len(CASES) - 1
 
 
 def test_every_rule_is_of_an_operator_and_can_be_read() -> None:
@@ -186,6 +193,47 @@ def test_recurrent_networks_of_open_length(operator: str, gates: int, direction:
         inputs = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
         found = live(graph.open, run_graph(graph, raw_inputs(graph.open, graph.inputs, inputs)))
         for name, expected in zip(("y", "h"), engine.run(None, inputs), strict=True):
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+def test_a_transposed_convolution_and_means_end_where_the_image_does() -> None:
+    text = (
+        HEAD
+        + """g (float[batch, 2, height, 7] x, float[2, 3, 4, 3] w) => (float[b, c, h, v] y, float[b, c, h, v] z, float[b, c, h, v] s) {
+  y = ConvTranspose<strides=[2, 1], pads=[1, 1, 1, 1]>(x, w)
+  z = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x)
+  axis = Constant<value_int=2>()
+  s = CumSum<reverse=1>(x, axis)
+}"""
+    )
+    model = parser.parse_model(text)
+    graph = import_model(model, dims={"batch": (1, 2), "height": (2, 6)})
+    for batch, height in ((2, 6), (1, 4), (2, 2)):
+        rng = np.random.default_rng(0)
+        inputs = {"x": rng.standard_normal((batch, 2, height, 7), np.float32), "w": rng.standard_normal((2, 3, 4, 3), np.float32)}
+        raw = raw_inputs(graph.open, graph.inputs, inputs)
+        raw["x"].reshape(-1)[inputs["x"].size :] = np.nan
+        found = live(graph.open, run_graph(graph, raw))
+        for name, expected in zip("yzs", ReferenceEvaluator(model).run(None, inputs), strict=True):
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+ATTENDED = """g (float[batch, 4, length, 8] q, float[batch, 2, length, 8] k, float[batch, 2, length, 8] v, float[batch, 2, past, 8] pk,
+  float[batch, 2, past, 8] pv) => (float[b, h, l, d] y, float[b, g, t, d] nk, float[b, g, t, d] nv) {
+  y, nk, nv = Attention<is_causal=1>(q, k, v, , pk, pv)
+}"""
+
+
+def test_attention_of_grouped_heads_to_an_open_past() -> None:
+    model = parser.parse_model(HEAD.replace("21", "23") + ATTENDED)
+    graph = import_model(model, dims={"batch": (1, 3), "length": (1, 4), "past": (0, 5)})
+    for batch, length, past in ((3, 4, 5), (2, 3, 1), (1, 1, 0)):
+        rng = np.random.default_rng(0)
+        new, old = (batch, 2, length, 8), (batch, 2, past, 8)
+        shapes = {"q": (batch, 4, length, 8), "k": new, "v": new, "pk": old, "pv": old}
+        inputs = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        found = live(graph.open, run_graph(graph, raw_inputs(graph.open, graph.inputs, inputs)))
+        for name, expected in zip(("y", "nk", "nv"), ReferenceEvaluator(model).run(None, inputs), strict=True):
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
 
 

@@ -216,7 +216,8 @@ class LoweringBuilder:
         try:
             return broadcast_shapes(*(x.shape for x in xs))
         except ValueError:
-            raise self.invalid(f"shapes {', '.join(str(list(x.shape)) for x in xs)} do not broadcast") from None
+            hint = live.MIXED if any(live.is_open(x.shape) for x in xs) else ""
+            raise self.invalid(f"shapes {', '.join(str(list(x.shape)) for x in xs)} do not broadcast", hint) from None
 
     def broadcast_to(self, x: Node, shape: Shape) -> Node:
         """`x` repeated to `shape`, as numpy.broadcast_to does."""

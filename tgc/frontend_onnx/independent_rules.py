@@ -78,14 +78,6 @@ def _but_axes(call: Call) -> str:
     return _same(_all_but(call.rank(), *axes))
 
 
-def _running(call: Call) -> str:
-    """Sums from the front: what comes later changes nothing."""
-    axis = call.inputs[1]
-    if not call.number("reverse", 0) or axis is None:
-        return _same(_all_but(call.rank()))
-    return _same(_all_but(call.rank(), call.b.axis(call.b.known_ints(axis, "axis")[0], call.rank())))
-
-
 def _spectrum(call: Call) -> str:
     rank = call.rank()
     axis = call.inputs[2] if len(call.inputs) > 2 else None
@@ -163,11 +155,9 @@ _ONNX: dict[str, Rule] = {
     "BitCast": EACH,
     "Col2Im": BATCH,
     "ConvInteger": BATCH,
-    "ConvTranspose": BATCH,
-    "CumProd": _running,
-    "CumSum": _running,
     "DFT": _spectrum,
     "DeformConv": "n*, *, n*, *, n* -> n*",
+    "DepthToSpace": BATCH,
     "Det": "...__ -> ...",
     "Dropout": "... -> ..., ...",
     "EyeLike": EACH,
@@ -193,6 +183,7 @@ _ONNX: dict[str, Rule] = {
     "RoiAlign": "Nc*, r_, r -> rc*",
     "STFT": BATCH,
     "SimplifiedLayerNormalization": _leading,
+    "SpaceToDepth": BATCH,
     "Scatter": _scattered,
     "ScatterElements": _scattered,
     "ScatterND": _scattered_slices,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tgc.frontend_onnx.builder import LoweringBuilder
 
 
+MIXED = "open extents count as equal where they are the same sum of dimensions, whatever their values: give them one name, or pin them"
+"""What to do about open extents that would have to be equal."""
+
+
 def is_open(shape: Sequence[int]) -> bool:
     """Whether some extent is only known at run time."""
     return any(isinstance(size, Length) for size in shape)
@@ -117,7 +121,8 @@ def masked(b: LoweringBuilder, x: Node, axes: Sequence[int], value: Lit) -> Node
 def reshaped(b: LoweringBuilder, x: Node, shape: Shape) -> Node:
     """The live elements of `x` in row-major order under another shape. Raises ModelError where that is not seen to fit."""
     if polynomial(prod(x.shape)) != polynomial(prod(shape)):
-        raise b.invalid(f"{prod(x.shape)} elements of shape {list(x.shape)} in shape {list(shape)}")
+        hint = "the model may have been exported for one size: export it with that axis dynamic, or pin the dimension"
+        raise b.invalid(f"{prod(x.shape)} elements of shape {list(x.shape)} in shape {list(shape)}", hint)
     if shape == x.shape:
         return x
     blocks = _blocks(x.shape, shape)

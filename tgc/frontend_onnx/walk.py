@@ -163,7 +163,7 @@ def _call_lowering(
     try:
         made = independent.call(b, lowering, arguments, attributes)
     except UndecidedError as error:
-        raise b.unsupported(error.what, "pin the dimension, --dim NAME=SIZE") from error
+        raise b.unsupported(error.what, error.hint or "pin the dimension, --dim NAME=SIZE") from error
     except TgcError as error:
         raise error if error.where else type(error)(error.what, b.where, error.hint) from error
     except (ValueError, TypeError, ArithmeticError, MemoryError) as error:

@@ -214,6 +214,21 @@ def smaller(a: int, b: int) -> int:
     return -larger(-a, -b)
 
 
+def advice(difference: Polynomial, how: str) -> str:
+    """The widest ranges of the one dimension that there is, from its least size and to its largest, for which `difference` compares
+    with 0 always alike; "" where there are several dimensions, or one with too many sizes."""
+    free = symbols(difference)
+    if len(free) != 1 or not free[0].named or free[0].high - free[0].low > MOST_VALUES:
+        return ""
+    symbol = free[0]
+    sizes = np.arange(symbol.low, symbol.high + 1, dtype=np.int64)
+    holds = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "!=": np.not_equal}[how]
+    answers = holds(np.broadcast_to(evaluated(difference, {symbol: sizes}), sizes.shape), 0)
+    (changes,) = np.nonzero(answers[1:] != answers[:-1])
+    ranges = [(symbol.low, int(sizes[changes[0]])), (int(sizes[changes[-1] + 1]), symbol.high)] if changes.size else []
+    return " or ".join(f"--dim {symbol.name}={low}..{high}" for low, high in reversed(ranges)) + " would decide it" if ranges else ""
+
+
 class Length(int):
     """An extent that is only known at run time. As an int it is the largest that it can be."""
 
@@ -268,7 +283,7 @@ class Length(int):
     def _decided(self, yes: bool, no: bool, other: int, how: str) -> bool:
         if yes or no:
             return yes
-        raise UndecidedError(f"whether {self} {how} {other}")
+        raise UndecidedError(f"whether {self} {how} {other}", "", advice(added(self.polynomial, polynomial(other), -1), how))
 
     def __lt__(self, other: int) -> bool:
         low, high = self._sign(other)

@@ -16,12 +16,16 @@ from collections.abc import Sequence
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.lowerings.spatial import Sliding
+from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length
 
 
 def check(b: LoweringBuilder, x: Node, w: Node, kernel_shape: tuple[int, ...] | None, group: int, channels: int) -> None:
     """Raises ModelError where the operands do not fit together."""
+    for size in (size for size in w.shape[2:] if isinstance(size, Length)):
+        raise refusal(b, size)
     if len(x.shape) < 3 or len(x.shape) != len(w.shape):
         raise b.invalid(f"input of shape {list(x.shape)} with weights of shape {list(w.shape)}")
     if kernel_shape is not None and tuple(kernel_shape) != w.shape[2:]:

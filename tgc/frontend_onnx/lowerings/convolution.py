@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx import live
+from tgc.frontend_onnx.builder import LoweringBuilder, literal
 from tgc.frontend_onnx.lowerings.contraction import check, convolve, with_bias
 from tgc.frontend_onnx.lowerings.integer_products import quantised_conv
 from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
@@ -89,10 +90,18 @@ def conv_transpose(
     pads: tuple[int, ...] | None = None,
     strides: tuple[int, ...] | None = None,
 ) -> Node:
-    """X [N, G*I, *spatial], W [G*I, O, *kernel], B [G*O] -> [N, G*O, *out]."""
+    """X [N, G*I, *spatial], W [G*I, O, *kernel], B [G*O] -> [N, G*O, *out]. What is beyond the live part of an open axis counts as 0."""
     check(b, x, w, kernel_shape, group, w.shape[0])
     rank = len(x.shape) - 2
     steps, gaps = strides or (1,) * rank, dilations or (1,) * rank
+    if live.is_open(x.shape) and not live.is_open(w.shape):
+        _, open_outs = _extents(b, x, w, auto_pad, steps, gaps, pads, output_padding or (0,) * rank, output_shape)
+        made = conv_transpose(
+            b, live.settled(b, live.masked(b, x, range(2, rank + 2), literal(0, x.dtype))), w, bias,
+            auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, output_padding=output_padding,
+            output_shape=output_shape, pads=pads, strides=strides,
+        )  # fmt: skip
+        return live.opened(b, made, (x.shape[0], made.shape[1], *open_outs))
     crops, outs = _extents(b, x, w, auto_pad, steps, gaps, pads, output_padding or (0,) * rank, output_shape)
     for d in range(rank):
         if steps[d] > 1 and gaps[d] > 1:

@@ -5,7 +5,8 @@ W. D. Hillis and G. L. Steele, Data parallel algorithms, 1986.
 
 from __future__ import annotations
 
-from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx import live
+from tgc.frontend_onnx.builder import LoweringBuilder, literal
 from tgc.frontend_onnx.lowerings.values import known_axis
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops
@@ -27,6 +28,9 @@ def cum_prod(b: LoweringBuilder, x: Node, axis: Node, *, exclusive: int = 0, rev
 
 def running(b: LoweringBuilder, op: Op, identity: int, x: Node, axis: int, exclusive: bool, reverse: bool) -> Node:
     size = x.shape[axis]
+    if live.is_open(x.shape):
+        known = live.settled(b, live.masked(b, x, (axis,), literal(identity, x.dtype)))
+        return live.opened(b, running(b, op, identity, known, axis, exclusive, reverse), x.shape)
     out = _shifted(b, x, axis, min(1, size), identity, reverse) if exclusive else x
     shift = 1
     while shift < size:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.live import formula
 from tgc.frontend_onnx.lowerings.contraction import windowed
 from tgc.frontend_onnx.lowerings.precision import in_single
 from tgc.frontend_onnx.lowerings.reductions import lp_norm, mean
@@ -15,9 +16,10 @@ from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
-from tgc.ir.dtypes import I64
+from tgc.ir.dtypes import I64, DType
 from tgc.ir.expr import Coordinate, Expr, Lit
 from tgc.ir.graph import Node
+from tgc.ir.lengths import Length
 
 JOINT_TAPS = 9
 """A window with more taps than this is reduced one axis after the other: k + k operations instead of k * k, for one more tensor."""
@@ -125,7 +127,7 @@ def average_pool(
         x.shape[2:], kernel_shape, auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations, ceil_mode=bool(ceil_mode)
     )
     rank = len(axes)
-    counts = [_counts(a, bool(count_include_pad)) for a in axes]
+    counts = [_counts(a, bool(count_include_pad), bool(ceil_mode)) for a in axes]
 
     def average(wide: Node) -> Node:
         windows = windowed(b, around(b, wide, axes, 0), axes, 2)
@@ -134,14 +136,35 @@ def average_pool(
             if len(set(count)) > 1:
                 share = (1 / np.array(count)).reshape([-1 if d == number else 1 for d in range(rank)])
                 total = b.mul(total, b.constant(share.astype(wide.dtype.numpy)))
+        for number, axis in enumerate(axes):
+            if not counts[number]:
+                total = b.mul(total, _open_share(b, axis, number, rank, bool(count_include_pad), wide.dtype))
         common = prod(c[0] for c in counts if len(set(c)) == 1)
         return b.mul(total, b.scalar(1 / common, wide.dtype))
 
     return in_single(b, average, x)
 
 
-def _counts(axis: Sliding, include_padding: bool) -> list[int]:
-    """How many elements each window along `axis` averages; overhang never counts."""
+def _open_share(b: LoweringBuilder, axis: Sliding, number: int, rank: int, include_padding: bool, dtype: DType) -> Node:
+    """1 over how many elements each window along an open spatial axis averages, of rank `rank`."""
+    shape = tuple(axis.count if d == number else 1 for d in range(rank))
+
+    def share(*ends: Expr) -> Expr:
+        first, end = (-axis.low, ends[1]) if include_padding else (0, ends[0])
+        count: Expr = Lit(0, I64)
+        for tap in range(axis.size):
+            at = scalar.add(scalar.mul(ex.cast(Coordinate(number), I64), axis.stride), tap * axis.dilation - axis.low)
+            inside = scalar.logical_and(scalar.ge(at, first), scalar.lt(at, end))
+            count = scalar.add(count, ex.cast(inside, I64))
+        return scalar.reciprocal(ex.cast(scalar.maximum(count, 1), dtype))
+
+    return formula(b, shape, share, axis.extent, axis.extent + axis.high)
+
+
+def _counts(axis: Sliding, include_padding: bool, round_up: bool) -> list[int]:
+    """How many elements each window along `axis` averages; overhang never counts. Nothing where that depends on an open extent."""
+    if isinstance(axis.extent, Length):
+        return [] if axis.low or axis.high or round_up else [axis.size]
     first, end = (-axis.low, axis.extent + axis.high) if include_padding else (0, axis.extent)
     return [max(1, axis.taps(position, first, end)) for position in range(axis.count)]
 
