@@ -157,3 +157,25 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert Store(tmp_path).get(small).read_bytes() == b"small"
     assert [path.name for path in Store(tmp_path).entries()] == [small]
     assert not list(tmp_path.rglob(".new-*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "earlier"),
+    [(["job", "net.onnx", "--target", "x86-64-v3", "-o", "job.toml"], "job.toml"),
+     (["inspect", "net.onnx", "--html", "page.html"], "page.html"),
+     (["compile", "net.onnx", "--target", "c", "-o", "out"], None), (["compile", "net.onnx", "--dump-ir", "stages"], None)],
+)  # fmt: skip
+def test_commands_on_a_full_disk(command: list[str], earlier: str | None, tmp_path: Path) -> None:
+    """Exit status 1 with a reason; what was there is still there, and nothing else is."""
+    onnx.save(convolutions(), tmp_path / "net.onnx")
+    if earlier:
+        (tmp_path / earlier).write_text("as it was")
+    before = sorted(tmp_path.rglob("*"))
+    limit = "import resource, sys; from tgc import cli; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+    line = [sys.executable, "-c", limit + "sys.exit(cli.invoke(sys.argv[1:]))", *command]
+    environment = {**os.environ, "PYTHONPATH": str(Path(tgc.__file__).parent.parent)}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "File too large" in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "stages"] == before
+    assert earlier is None or (tmp_path / earlier).read_text() == "as it was"

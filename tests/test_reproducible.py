@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+import tgc
+from tgc import driver
 
 
 def convolutions() -> onnx.ModelProto:
@@ -53,3 +57,19 @@ def test_same_bytes_everywhere(target: str, tmp_path: Path) -> None:
         subprocess.run(command, cwd=home, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
         results.append(digests(home / f"out{number}"))
     assert results[0] == results[1]
+
+
+def test_another_user_without_network(tmp_path: Path) -> None:
+    """The artifact of another user, without a home and a network, is ours byte for byte."""
+    alone = ["unshare", "--user", "--map-user=4711", "--map-group=4711", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs unshare of util-linux, and user namespaces")
+    onnx.save(convolutions(), tmp_path / "net.onnx")
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tgc.__file__).parent.parent)}
+    environment = {**path, "HOME": "/nonexistent", "PYTHONHASHSEED": "7"}
+    script = "import os; from tgc import cli; assert os.getuid() == 4711; cli.main()"
+    command = [*alone, sys.executable, "-c", script, "compile", "net.onnx", "--target", "x86-64-v3", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours = driver.compile(tmp_path / "net.onnx", "x86-64-v3")
+    assert digests(tmp_path / "out") == {name: hashlib.sha256(content).hexdigest() for name, content in ours.files.items()}

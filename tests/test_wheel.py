@@ -13,6 +13,8 @@ import onnx
 import onnx.parser
 import pytest
 
+import tgc
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -46,3 +48,5 @@ def test_wheel_compiles_and_runs_without_a_compiler(wheel: Path, tmp_path: Path)
     for command in (["compile", "small.onnx", "-o", "out"], ["run", "out"], ["compile", "small.onnx", "--target", "c", "-o", "source"],
                     ["verify", "small.onnx", "--against", "reference"]):  # fmt: skip
         subprocess.run([python.parent / "tgc", *command], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True)
+    ours = tgc.compile(tmp_path / "small.onnx", "c")  # by another Python environment
+    assert (tmp_path / "source" / "manifest.json").read_bytes() == ours.files["manifest.json"]

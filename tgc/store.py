@@ -9,18 +9,17 @@ do not disturb each other and a full disk loses nothing. A remote is any URL tha
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tgc.errors import ModelError, OptionError, ToolchainError
+from tgc.whole_file import write_whole
 
 FOLDER_VARIABLE, REMOTE_VARIABLE = "TGC_STORE", "TGC_STORE_REMOTE"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -123,20 +122,7 @@ def digest_of(path: Path) -> str:
 
 
 def _write(goal: Path, content: bytes | memoryview) -> None:
-    name = None
-    try:
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=goal.parent, prefix=".new-", delete=False) as stream:
-            name = stream.name
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, goal)
-    except OSError as error:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-        raise OptionError(f"cannot be written: {error.strerror or error}", str(goal), "nothing in the store has changed") from error
+    write_whole(goal, content, "nothing in the store has changed", folders=True)
 
 
 def _root(note: Path) -> list[str] | None:

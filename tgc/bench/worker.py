@@ -93,13 +93,18 @@ def openvino_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, R
 
 
 def torch_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
-    """Translated by onnx2torch, in inference mode."""
+    """Translated by onnx2torch, in inference mode. It wants weights themselves, where exporters write Identity of a weight."""
     import onnx
     import torch
     from onnx2torch import convert
 
     torch.set_num_threads(job["threads"])
-    module = convert(onnx.load(job["model"])).eval()
+    model = onnx.load(job["model"])
+    weights = {tensor.name for tensor in model.graph.initializer}
+    same = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity" and node.input[0] in weights}
+    for node in model.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    module = convert(model).eval()
     tensors = [torch.from_numpy(np.array(value)) for value in inputs.values()]
 
     def run() -> list[Any]:

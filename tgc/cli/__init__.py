@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import tempfile
 import traceback
 
 import click
@@ -20,6 +22,8 @@ from tgc.cli.reduce import reduce
 from tgc.cli.run import run
 from tgc.cli.verify import verify
 from tgc.errors import TgcError
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # not the fault of tgc
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -65,6 +69,10 @@ def invoke(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keep the interpreter from failing again at exit
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            where = error.filename or tempfile.gettempdir()
+            _explain(f"tgc: {where}: {error.strerror}\n  hint: make room, or name another folder for temporary files in TMPDIR", state)
+            return 1
         _explain(f"tgc: internal error: {type(error).__name__}: {error}\n  hint: this is a defect in tgc; please report it with "
                  "the output of the same command under `tgc --debug`", state)  # fmt: skip
         return 3

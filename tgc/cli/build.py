@@ -48,7 +48,7 @@ def compile_command(
 
     \b
     Example:
-      tgc compile model.onnx --target c --shape input=1x3x224x224 -o out
+      tgc compile model.onnx --target c --shape image=1x3x224x224 -o out
       tgc compile model.onnx --target c --dump-ir stages --time-passes
       tgc compile policy.onnx --state hidden=previous --entry run=plan,hidden --entry prepare=hidden
     """

@@ -12,6 +12,7 @@ from tgc.cli.arguments import compiling, json_option
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
+from tgc.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tgc.report import Report
@@ -48,7 +49,7 @@ def inspect(
     if page is not None:
         from tgc.report.html import html
 
-        _write(page, html(report))
+        write_whole(page, html(report))
     if as_json:
         print_json(asdict(report))
     elif page is None:
@@ -68,13 +69,6 @@ def _report(subject: Path, measure: bool, peak: tuple[float | None, float | None
     with progress(f"measuring {artifact.name}") as watch:
         times = measure_kernels(artifact, watch) if measure else {}
     return report_of(artifact, operators(subject), times, peak)
-
-
-def _write(page: Path, content: bytes) -> None:
-    try:
-        page.write_bytes(content)
-    except OSError as error:
-        raise OptionError(f"cannot be written: {error.strerror}", str(page)) from error
 
 
 def _print(report: Report) -> None:

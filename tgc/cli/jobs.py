@@ -14,6 +14,7 @@ import click
 from tgc.cli.arguments import MODEL, compiling, json_option, keeping, mapping
 from tgc.cli.output import print_json, progress, size
 from tgc.errors import ModelError, OptionError
+from tgc.whole_file import write_whole
 
 _FOLDER = click.Path(path_type=Path)
 _store = click.option("--store", "store_folder", type=_FOLDER, help="The store's folder [default: TGC_STORE, else in the user's cache].")
@@ -39,10 +40,7 @@ def job(model: Path, output: Path, target: str, selftest: bool, **flags: Any) ->
     options = {**{key: value for key, value in flags.items() if not isinstance(value, tuple)}, **pairs, "selftest": selftest}
     with progress(f"compiling {model.name}"):
         made, _ = make_job(model, target, options, output.parent)
-    try:
-        output.write_text(print_job(made), encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"cannot be written: {error.strerror}", str(output)) from error
+    write_whole(output, print_job(made).encode())
     click.echo(f"{output}: makes {made.artifact}")
 
 
@@ -129,7 +127,7 @@ def _move(action: str, artifact: Path, chosen: Any) -> str:
         raise OptionError("has no weights in a file of their own", str(artifact))
     path, digest = artifact / weights["file"], weights["sha256"]
     if action == "fetch":
-        path.write_bytes(chosen.get(digest).read_bytes())
+        write_whole(path, chosen.get(digest).read_bytes())
         return f"{path}: {size(path.stat().st_size)}"
     if path.exists() and chosen.put(path.read_bytes()) != digest:
         raise ModelError("is not the file that was compiled (its hash differs)", str(path), "compile the model again")

@@ -34,7 +34,7 @@ def reduce(model: Path, output: Path | None, check: str, command: str | None, si
 
     \b
     Example:
-      tgc reduce model.onnx --target opencl -o small
+      tgc reduce model.onnx --target x86-64-v3 -o small
       tgc reduce model.onnx --check compile -o small
       tgc reduce model.onnx --command "my-check {}" -o small
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 import time
@@ -16,6 +17,7 @@ from tgc.cli.arguments import MODEL, compiling, feeding, input_option, json_opti
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table
 from tgc.errors import OptionError
+from tgc.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tgc.backends.golden import Mismatch
@@ -90,7 +92,9 @@ def _save(results: dict[str, Any], folder: Path) -> dict[str, Path]:
             stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "output"
             taken = {path.stem for path in paths.values()}
             path = folder / f"{stem if stem not in taken else f'{stem}_{len(paths)}'}.npy"
-            np.save(path, array)
+            content = io.BytesIO()
+            np.save(content, array)
+            write_whole(path, content.getvalue())
             paths[name] = path
     except OSError as error:
         raise OptionError(f"cannot write the outputs: {error.strerror or error}", where=str(folder)) from error

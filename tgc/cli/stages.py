@@ -11,6 +11,7 @@ from tgc.errors import OptionError
 from tgc.ir.graph import Graph
 from tgc.ir.program import Program
 from tgc.ir.text import print_graph, print_program
+from tgc.whole_file import write_whole
 
 
 class Stopped(Exception):  # noqa: N818, it is no error
@@ -51,8 +52,4 @@ class Stages:
 
 
 def _write(folder: Path, name: str, text: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass")
-    except OSError as error:
-        raise OptionError(f"cannot be written: {error.strerror}", str(folder / name)) from error
+    write_whole(folder / name, text.encode("utf-8", "surrogatepass"), folders=True)
