@@ -45,7 +45,7 @@ def test_the_arena_is_small(seed: int) -> None:
     for at in range(60):
         reads = int(rng.choice([1, 1, 1, 2, 3, 20]))
         blocks.append(Lifetime(f"t{at}", 64 * int(rng.integers(1, 2000)), at, at + reads))
-    assert plan_memory(blocks, 64)[1] <= 1.25 * largest_live_set(blocks)
+    assert plan_memory(blocks, 64)[1] <= 1.05 * largest_live_set(blocks)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30))

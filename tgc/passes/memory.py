@@ -1,12 +1,14 @@
 """Plan memory: offsets in the arena, so that blocks which are never needed at the same time may share bytes.
 
 Each block in turn goes to an offset where nothing that lives at the same time is in the way; what differs is whose turn it is
-and which offset. Three ways are tried and the smallest arena is kept:
+and which offset. These ways are tried until one takes no more than the largest set of blocks that live at a time, and the smallest arena is
+kept:
 
 - the largest first, at the lowest offset (Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
   2020, section 5.2);
 - the one needed earliest first, at the lowest offset;
-- the same from both ends of an arena of the least possible size, which no plan for a chain of layers can beat.
+- the same from both ends of an arena of the least possible size, which no plan for a chain of layers can beat;
+- the first two again, and again, with the block whose end is the arena's in an earlier turn.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
+MOST_ATTEMPTS, MOST_PLACED = 100, 20_000  # plans with other turns, and blocks placed for them: less for graphs of thousands of nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,27 @@ def plan_memory(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[
     rounded = [replace(block, size=aligned(block.size, alignment)) for block in lifetimes]
     by_size = sorted(rounded, key=lambda entry: (-entry.size, entry.first, entry.name))
     by_time = sorted(rounded, key=lambda entry: (entry.first, -entry.size, entry.name))
-    plans = [_plan(by_size, None), _plan(by_time, None), _plan(by_time, largest_live_set(rounded))]
-    return min(plans, key=lambda plan: plan[1])
+    least = largest_live_set(rounded)
+    plans = [_plan(by_size, None), _plan(by_time, None), _plan(by_time, least)]
+    best = min(plans, key=lambda plan: plan[1])
+    for order in (by_size, by_time):
+        if best[1] > least:
+            best = min(best, _earlier_turns(order, least), key=lambda plan: plan[1])
+    return best
+
+
+def _earlier_turns(order: Sequence[Lifetime], least: int) -> tuple[Mapping[str, int], int]:
+    """The best of plans at the lowest offsets, each made after the block at the end of the one before was moved ahead of others."""
+    turns, best = list(order), _plan(order, None)
+    offsets, end = best
+    for attempt in range(min(MOST_ATTEMPTS, MOST_PLACED // max(1, len(turns)))):
+        if best[1] == least:
+            break
+        position = next(n for n, block in enumerate(turns) if offsets[block.name] + block.size == end)
+        turns.insert(position // 2 if attempt % 2 else 0, turns.pop(position))
+        offsets, end = _plan(turns, None)
+        best = min(best, (offsets, end), key=lambda plan: plan[1])
+    return best
 
 
 def _plan(blocks: Sequence[Lifetime], end: int | None) -> tuple[Mapping[str, int], int]:
