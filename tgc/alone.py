@@ -14,14 +14,14 @@ from tgc.driver import emit
 from tgc.ir.expr import Buffer, Load, Var
 from tgc.ir.graph import Graph
 from tgc.ir.kernel import For, Kernel, Parameter, Store
-from tgc.ir.program import Argument, Call, Program, Storage, Tensor
+from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage, Tensor
 from tgc.run import Model, load
 from tgc.targets import Target
 
 
-def compiled_alone(kernel: Kernel, target: Target, alignment: int, *, keep: bool = True) -> Model:
+def compiled_alone(kernel: Kernel, target: Target, alignment: int, *, keep: bool = True, times: int = 1) -> Model:
     """`kernel` as a program of its own, compiled and loaded; see `single`."""
-    program = single(kernel, alignment, keep=keep)
+    program = single(kernel, alignment, keep=keep, times=times)
     with tempfile.TemporaryDirectory(prefix="tgc-kernel-") as folder:
         files = emit(program, target, EmitOptions("embed"))
         return load(Artifact(program.name, target, files, program, Graph(program.name, (), ())).write(Path(folder) / program.name))
@@ -47,12 +47,14 @@ def seconds_alone(kernel: Kernel, target: Target, alignment: int, runs: int = 20
     return best
 
 
-def single(kernel: Kernel, alignment: int, *, keep: bool = True) -> Program:
+def single(kernel: Kernel, alignment: int, *, keep: bool = True, times: int = 1) -> Program:
     """A program that calls `kernel` once. Inputs: every parameter, by its name; outputs: those written, as NAME_after.
 
     keep: what is written begins as the input of the same name; otherwise it begins as whatever lies there, and has no input.
+    times: how often to call it, for kernels that take less time than calling a program does.
     """
-    inputs, outputs, storages, copies, calls, arguments = [], [], [], [], [], []
+    inputs, outputs, storages, copies, arguments = [], [], [], [], []
+    calls: list[Step] = []
     for parameter in kernel.parameters:
         buffer = parameter.buffer
         read = parameter.access == "read"
@@ -68,7 +70,8 @@ def single(kernel: Kernel, alignment: int, *, keep: bool = True) -> Program:
             copies.append(_copy(f"copy_{buffer.name}", buffer))
             calls.append(Call(f"copy_{buffer.name}", (Argument(f"in_{buffer.name}"), Argument(f"out_{buffer.name}"))))
         arguments.append(Argument(f"out_{buffer.name}"))
-    calls.append(Call(kernel.name, tuple(arguments), kernel.origins))
+    once = Call(kernel.name, tuple(arguments), kernel.origins)
+    calls.append(once if times == 1 else Repeat(times, (once,)))
     return Program(
         f"alone_{kernel.name}", tuple(inputs), tuple(outputs), (*copies, kernel), tuple(calls), tuple(storages),
         np.zeros(0, np.uint8), 0, alignment,

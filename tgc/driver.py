@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from onnx import ModelProto
 
+    from tgc.lock import Lock
+    from tgc.passes.assemble import Scheduler
+
     Source = str | Path | ModelProto
 
 __all__ = ["Artifact", "compile", "emit", "import_graph", "resolve"]
@@ -48,6 +51,8 @@ def compile(
     shifts: Mapping[str, str] | None = None,
     entries: Mapping[str, Sequence[str]] | None = None,
     check_passes: bool = False,
+    lock: Lock | str | Path | None = None,
+    scheduler: Callable[[Target], Scheduler] | None = None,
     watch: Watch | None = None,
     observe: Observe | None = None,
 ) -> Artifact:
@@ -59,11 +64,11 @@ def compile(
     default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which
     compares with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by
     name, has the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the
-    outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. watch: called with the
+    outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. lock: what `tgc tune`
+    found, or its file. scheduler: in place of the heuristic. watch: called with the
     name of each step as it begins. observe: called with the name and result of each pass. Raises TgcError; then nothing was written.
     """
     from tgc.backends.golden import record
-    from tgc.passes import compile_graph
     from tgc.passes.interface import interface_of, ties
 
     options, clock = _emit_options(weights), _Clock(watch)
@@ -72,13 +77,34 @@ def compile(
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
     with clock.step("passes"):
-        program = compile_graph(graph, chosen, interface=interface, check=check_passes, observe=clock.lap(observe))
+        program, unlocked = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
             options = replace(options, golden=record(graph, program, rounding=chosen.rounding))
     with clock.step("emit"):
-        files = emit(program, chosen, options)
-    return _written(Artifact(program.name, chosen, files, program, graph, tuple(clock.times), tuple(clock.laps)), output)
+        made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps), unlocked=unlocked)
+    return _written(replace(made, seconds=tuple(clock.times)), output)
+
+
+def _locked(
+    subject: tuple[Graph, Target], lock: Lock | str | Path | None, maker: Callable[[Target], Scheduler] | None, **how: Any
+) -> tuple[Program, tuple[str, ...]]:
+    """The program of a graph on a target, and the kernels that have no entry in `lock`.
+
+    Raises OptionError where an entry of the lock has no kernel.
+    """
+    from tgc.lock import Lock, pinned, read_lock
+    from tgc.passes import compile_graph
+    from tgc.passes.heuristic import scheduler_for
+
+    graph, target = subject
+    plain = (maker or scheduler_for)(target)
+    if lock is None:
+        return compile_graph(graph, target, scheduler=plain, **how), ()
+    pins = pinned(lock if isinstance(lock, Lock) else read_lock(lock), target, plain)
+    program = compile_graph(graph, target, scheduler=pins.schedule, **how)
+    pins.require_all_used()
+    return program, tuple(pins.missing)
 
 
 def _written(artifact: Artifact, output: str | Path | None) -> Artifact:

@@ -20,6 +20,7 @@ from tgc.cli.listings import ops, passes, targets
 from tgc.cli.opt import opt
 from tgc.cli.reduce import reduce
 from tgc.cli.run import run
+from tgc.cli.tune import tune
 from tgc.cli.verify import verify
 from tgc.errors import TgcError
 
@@ -41,7 +42,7 @@ def group(state: State, debug: bool) -> None:
     state.debug = state.debug or debug
 
 
-for command in (compile_command, run, verify, bench, opt, reduce, inspect, job, build_job, store, ops, passes, targets):
+for command in (compile_command, run, verify, bench, tune, opt, reduce, inspect, job, build_job, store, ops, passes, targets):
     group.add_command(command)
 
 

@@ -39,6 +39,7 @@ def build(
 @click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
 @click.option("--stop-after", metavar="PASS", help="Print what a pass made to standard output, and write no artifact.")
 @click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Write what every pass made to a file in DIR.")
+@click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Schedule kernels as a lock file of tgc tune says.")
 @json_option
 def compile_command(
     model: tuple[Path, ...], output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None,
@@ -50,6 +51,7 @@ def compile_command(
     Example:
       tgc compile model.onnx --target c --shape image=1x3x224x224 -o out
       tgc compile model.onnx --target c --dump-ir stages --time-passes
+      tgc compile model.onnx --lock model.lock
       tgc compile policy.onnx --state hidden=previous --entry run=plan,hidden --entry prepare=hidden
     """
     stages = Stages(print_ir_after, stop_after, dump_ir)
@@ -68,6 +70,8 @@ def compile_command(
         return
     program = artifact.program
     click.echo(f"{folder}: {len(artifact.files)} files, {size(artifact.bytes)}, for {artifact.target.name}")
+    for origins in artifact.unlocked:
+        click.echo(f"not in the lock, scheduled by the heuristic: {origins}", err=True)
     memory = f"weights {size(program.weights.nbytes)}, arena {size(program.arena_bytes)}"
     memory += f", of it states {size(program.state_bytes)}" if program.states else ""
     click.echo(f"{len(program.kernels)} kernels, {_calls(program)} calls; {memory}")

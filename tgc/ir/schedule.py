@@ -141,16 +141,22 @@ STEPS: dict[str, type[Any]] = {
 
 def to_json(schedule: Schedule) -> str:
     """`schedule` as JSON, one step a line."""
-    rows = [json.dumps({"step": type(step).__name__, **asdict(step)}) for step in schedule]
+    rows = [json.dumps(step_fields(step)) for step in schedule]
     return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]\n"
 
 
 def from_json(text: str) -> Schedule:
     """The schedule that `to_json` wrote. Raises ValueError where it is not one."""
-    return tuple(_step(row) for row in json.loads(text))
+    return tuple(step_from(row) for row in json.loads(text))
 
 
-def _step(row: Any) -> Step:
+def step_fields(step: Step) -> dict[str, Any]:
+    """The step as JSON has it."""
+    return {"step": type(step).__name__, **asdict(step)}
+
+
+def step_from(row: Any) -> Step:
+    """The step that has these fields. Raises ValueError where there is none."""
     try:
         kind = STEPS[row["step"]]
         made: Step = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key != "step"})

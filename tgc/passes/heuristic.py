@@ -22,6 +22,7 @@ from tgc.passes.adreno import best_unroll, bind_to_groups, blocked
 from tgc.passes.adreno import choose_tile as choose_texture_tile
 from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
+from tgc.passes.decisions import Decisions
 from tgc.passes.divide import divide
 from tgc.passes.grid import bind_to_grid
 from tgc.passes.nest import (
@@ -42,7 +43,8 @@ from tgc.passes.schedule.apply import Scheduled, Scheduling
 from tgc.passes.schedule.loops import carried_buffers, find_loop, parts
 from tgc.passes.schedule.pack import packing_of
 from tgc.passes.schedule.reduction import accumulates
-from tgc.passes.tile import Operand, Problem, Tile, best_tile
+from tgc.passes.tile import Operand, Problem, Tile, best_tile, tiles_of
+from tgc.passes.tile_names import TileNames
 from tgc.passes.words import in_words
 from tgc.targets import Target
 
@@ -61,9 +63,12 @@ def scheduler_for(target: Target) -> Scheduler:
     return schedule
 
 
-def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Scheduling:
-    """`kernel` with a schedule chosen and carried out; `constants` are the parameters whose data may be rearranged."""
-    planner = _Planner(Scheduling(kernel.body), constants, target)
+def plan(kernel: Kernel, constants: frozenset[str], target: Target, decisions: Decisions | None = None) -> Scheduling:
+    """`kernel` with a schedule chosen and carried out; `constants` are the parameters whose data may be rearranged.
+
+    decisions: asked wherever there is a choice; without it the heuristic decides alone.
+    """
+    planner = _Planner(Scheduling(kernel.body), constants, target, decisions or Decisions())
     for part in parts(kernel.body):
         if isinstance(part, For):
             planner.nest(part.var.name)
@@ -79,10 +84,11 @@ def plan(kernel: Kernel, constants: frozenset[str], target: Target) -> Schedulin
 class _Planner:
     """The steps chosen so far, and the loop nest after them."""
 
-    def __init__(self, state: Scheduling, constants: frozenset[str], target: Target) -> None:
+    def __init__(self, state: Scheduling, constants: frozenset[str], target: Target, decisions: Decisions) -> None:
         self.state = state
         self.constants = constants
         self.target = target
+        self.decisions = decisions
 
     @property
     def body(self) -> Statement:
@@ -200,7 +206,7 @@ class _Planner:
         else:
             rows, tile = self.choose_tile(loops, found, vector, lanes)
         packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
-        names = _Names(vector.var.name, rows.var.name if rows is not None else "")
+        names = TileNames(vector.var.name, rows.var.name if rows is not None else "")
         shared = rows is not None and self.rows_share_loads(found, rows.var, vector.var)
         self.split_for_tile(loops, vector, rows, lanes, tile, names)
         if lanes > 1:
@@ -214,8 +220,8 @@ class _Planner:
         if textures:
             for name in best_unroll(found, tile):
                 self.do(Unroll(name))
-        elif shared:
-            self.unroll_window(found, tile)
+        elif not (shared and self.unroll_window(found, tile)):
+            self.unroll_steps(found, vector)
         for name in (names.row, names.vector):
             if name:
                 self.do(Unroll(name))
@@ -245,18 +251,39 @@ class _Planner:
         count = -(-vector.extent // lanes)
         steps = iterations(found.loops)
         choices: list[tuple[Tile, For | None]] = []
+        problems: list[tuple[Problem, For | None, int]] = []
         for loop in reversed(loops):
             if loop is vector or all(strides.of(access, loop.var) != 0 for access in loads):
                 continue
             operands = tuple(self.operand(access, loop.var, vector.var) for access in loads)
             others = iterations(loops) // (loop.extent * vector.extent)
-            tile = best_tile(Problem(loop.extent, count, steps, operands), self.target)
+            problems.append((Problem(loop.extent, count, steps, operands), loop, others))
+            tile = best_tile(problems[-1][0], self.target)
             choices.append((Tile(tile.rows, tile.vectors, tile.cycles * others), loop))
         if not choices:
             operands = tuple(Operand(False, strides.of(access, vector.var) != 0) for access in loads)
-            return None, best_tile(Problem(1, count, steps, operands), self.target)
+            alone = Problem(1, count, steps, operands)
+            others = iterations(loops) // vector.extent
+            tile = best_tile(alone, self.target)
+            return self.search_tile(vector, (None, Tile(tile.rows, tile.vectors, tile.cycles * others)), [(alone, None, others)])
         tile, rows = min(choices, key=lambda choice: choice[0].cycles)
-        return rows, tile
+        return self.search_tile(vector, (rows, tile), problems)
+
+    def search_tile(
+        self, vector: For, default: tuple[For | None, Tile], problems: list[tuple[Problem, For | None, int]]
+    ) -> tuple[For | None, Tile]:
+        """The tile that the search has chosen in place of `default`, if it has."""
+
+        def options() -> dict[str, tuple[For | None, Tile]]:
+            tiles = ((loop, tile) for problem, loop, _ in problems for tile in tiles_of(problem, self.target))
+            return {_label(default): default} | {_label(each): each for each in tiles}
+
+        def costs() -> dict[str, float]:
+            tiles = ((_label((loop, t)), t.cycles * n) for problem, loop, n in problems for t in tiles_of(problem, self.target))
+            return {_label(default): default[1].cycles} | dict(tiles)
+
+        chosen = self.decisions.choose(f"tile {vector.var.name}", _label(default), costs)
+        return default if chosen == _label(default) else options()[chosen]
 
     def operand(self, access: Access, rows: Var, vector: Var) -> Operand:
         strides = strides_in(self.body)
@@ -264,7 +291,7 @@ class _Planner:
         size = buffer_sizes(self.body)[access.buffer][1].bytes
         return Operand(step != 0, strides.of(access, vector) != 0, abs(step or 0) * size)
 
-    def split_for_tile(self, loops: tuple[For, ...], vector: For, rows: For | None, lanes: int, tile: Tile, names: _Names) -> None:
+    def split_for_tile(self, loops: tuple[For, ...], vector: For, rows: For | None, lanes: int, tile: Tile, names: TileNames) -> None:
         """Splits the two tiled loops and puts the parts in order: others, blocks of rows and vectors, then the tile."""
         outer = [loop.var.name for loop in loops if loop is not vector]
         self.do(Split(vector.var.name, lanes))
@@ -278,6 +305,7 @@ class _Planner:
             outer = names.split_rows(outer, rows.extent, tile.rows)
         if blocks:
             first = not self.target.images and self.constant_bytes() > self.target.l2_bytes // 2
+            first = self.decisions.flag(f"weights first {vector.var.name}", first) if outer else first
             outer = [blocks, *outer] if first else [*outer, blocks]
         batches = self.batches(loops, vector, rows)
         outer = [*batches, *(name for name in outer if name not in batches)]
@@ -308,44 +336,25 @@ class _Planner:
         if packing.size <= MOST_REPACKED * _elements(self.body, buffer) or packing.size < 1 << 14:
             self.do(Pack(buffer))
 
-    def unroll_window(self, found: Accumulation, tile: Tile) -> None:
+    def unroll_window(self, found: Accumulation, tile: Tile) -> bool:
         """Writes out a small reduction (a depthwise or pooling window), so that neighbouring results share their loads."""
         total = iterations(found.loops)
-        if total <= 25 and total * tile.rows * tile.vectors <= MOST_UNROLLED:
-            for loop in reversed(found.loops):
-                self.do(Unroll(loop.var.name))
+        if total > 25 or total * tile.rows * tile.vectors > MOST_UNROLLED:
+            return False
+        if not self.decisions.flag(f"window {found.loops[-1].var.name}", True):
+            return False
+        for loop in reversed(found.loops):
+            self.do(Unroll(loop.var.name))
+        return True
 
-
-class _Names:
-    """The loops that a tile's splits make: blocks outside; vectors, rows and lanes inside. Empty where there is none."""
-
-    def __init__(self, vector: str, rows: str) -> None:
-        self.base, self.rows = vector, rows
-        self.lane = f"{vector}_i"
-        self.vector = ""
-        self.row = ""
-
-    def split_vectors(self, count: int, tile: int) -> str:
-        """The name of the loop over blocks of vectors, having named the loop inside a block."""
-        if count == 1:
-            return ""
-        if tile == 1:
-            return f"{self.base}_o"
-        if tile == count:
-            self.vector = f"{self.base}_o"
-            return ""
-        self.vector = f"{self.base}_o_i"
-        return f"{self.base}_o_o"
-
-    def split_rows(self, outer: list[str], extent: int, tile: int) -> list[str]:
-        """`outer` with the loop over rows replaced by the one over blocks of rows, having named the loop inside a block."""
-        if tile == 1:
-            return outer
-        if tile == extent:
-            self.row = self.rows
-            return [name for name in outer if name != self.rows]
-        self.row = f"{self.rows}_i"
-        return [f"{self.rows}_o" if name == self.rows else name for name in outer]
+    def unroll_steps(self, found: Accumulation, vector: For) -> None:
+        """Writes out some steps of the reduction's innermost loop, where the search says so."""
+        last = found.loops[-1]
+        fits = {str(count): 0.0 for count in (1, 2, 4, 8) if last.extent % count == 0 and count < last.extent}
+        count = int(self.decisions.choose(f"steps {vector.var.name}", "1", lambda: {"1": 0.0} | fits))
+        if count > 1:
+            self.do(Split(last.var.name, count))
+            self.do(Unroll(f"{last.var.name}_i"))
 
 
 def _elements(body: Statement, buffer: str) -> int:
@@ -355,3 +364,8 @@ def _elements(body: Statement, buffer: str) -> int:
 def _bytes(body: Statement, access: Access) -> int:
     size, dtype = buffer_sizes(body)[access.buffer]
     return size * dtype.bytes
+
+
+def _label(choice: tuple[For | None, Tile]) -> str:
+    rows, tile = choice
+    return f"{rows.var.name if rows is not None else '-'} {tile.rows}x{tile.vectors}"

@@ -49,11 +49,12 @@ MOST_VECTORS = 8
 
 def best_tile(problem: Problem, target: Target) -> Tile:
     """The tile with the fewest modelled cycles that fits the register file; among equals the larger."""
-    tiles = [tile for tile in _candidates(problem, target)]
+    tiles = [tile for tile in tiles_of(problem, target)]
     return min(tiles, key=lambda tile: (tile.cycles, -tile.rows * tile.vectors))
 
 
-def _candidates(problem: Problem, target: Target) -> Iterable[Tile]:
+def tiles_of(problem: Problem, target: Target) -> Iterable[Tile]:
+    """Every tile that fits the register file, with its modelled cycles."""
     for vectors in range(1, min(problem.vectors, MOST_VECTORS) + 1):
         for rows in range(1, min(problem.rows, MOST_ROWS) + 1):
             if rows * vectors == 1 or registers(problem, rows, vectors) <= target.vector_registers:

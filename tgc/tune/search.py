@@ -1,0 +1,244 @@
+"""The search: kernel after kernel, dearest first, one decision after the other, each time the answer that is measured to be fastest."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tgc import driver
+from tgc.errors import OptionError
+from tgc.ir.kernel import Kernel
+from tgc.ir.program import Program, launches
+from tgc.ir.schedule import to_json
+from tgc.ir.text import print_kernel
+from tgc.lock import Entry, Lock, describe, key_of, write_lock
+from tgc.passes.assemble import Scheduler
+from tgc.passes.heuristic import scheduler_for
+from tgc.passes.schedule.apply import Scheduled
+from tgc.targets import Target
+from tgc.tune.candidates import Candidate, Problem, candidate, neighbours
+from tgc.tune.correlation import rank_correlation
+from tgc.tune.evaluate import Outcome, Task
+from tgc.tune.journal import Journal, journal
+from tgc.tune.pool import Evaluate, local
+
+MOST_TRIED = 10  # answers to one decision that are measured
+WORTH = 0.97  # of the heuristic's time that a schedule has to stay below to be kept
+TASK_SECONDS = 0.12
+RUN_SECONDS = 2e-4  # of launches in one run, as predicted
+MOST_REPEATED = 512
+CONFIRMED = 3  # times as long a winner is measured once more
+
+Watch = Callable[[int, int, str], None]
+"""Called with how many kernels are done, of how many, and what is going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A candidate that was measured: its kernel's key, predicted and measured seconds."""
+
+    key: str
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A kernel in the report. tried: schedules that were evaluated; refused: of these, wrong or failing."""
+
+    key: str
+    entry: Entry
+    calls: int
+    answers: Mapping[str, str]
+    tried: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """lock: what was found. finished: whether every kernel had its turn within the budget."""
+
+    lock: Lock
+    rows: tuple[Row, ...]
+    points: tuple[Point, ...]
+    finished: bool
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Measured kernels times their calls: as the heuristic schedules them, and as the lock does."""
+        pairs = [(row.calls, row.entry.measured) for row in self.rows if row.entry.measured is not None]
+        return sum(calls * pair[0] for calls, pair in pairs), sum(calls * pair[1] for calls, pair in pairs)
+
+    @property
+    def correlation(self) -> float | None:
+        """Rank correlation of predicted and measured times, the mean over kernels with at least four schedules; None without any."""
+        groups: dict[str, list[Point]] = {}
+        for point in self.points:
+            groups.setdefault(point.key, []).append(point)
+        found = [rank_correlation([p.predicted for p in g], [p.measured for p in g]) for g in groups.values() if len(g) >= 4]
+        known = [value for value in found if value is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(slots=True)
+class _State:
+    """What a search has."""
+
+    target: Target
+    evaluate: Evaluate
+    journal: Journal
+    deadline: float
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+def search(
+    model: Any, target: str, options: Mapping[str, Any], path: Path, *, seconds: float, workers: int = 1, watch: Watch | None = None
+) -> Report:
+    """Tunes `model` with the options of `tgc.compile` and writes the lock file `path`, a journal beside it meanwhile."""
+    chosen, problems = problems_of(model, target, options)
+    with journal(journal_of(path), describe(chosen)) as kept, local(workers) as evaluate:
+        report = tune(problems, chosen, evaluate, kept, seconds=seconds, watch=watch)
+    write_lock(report.lock, path)
+    return report
+
+
+def problems_of(model: Any, target: str | Target, options: Mapping[str, Any]) -> tuple[Target, list[Problem]]:
+    """The target with all options, and the distinct kernels of `model` before they are scheduled."""
+    seen: list[tuple[Kernel, frozenset[str]]] = []
+
+    def maker(chosen: Target) -> Scheduler:
+        plain = scheduler_for(chosen)
+
+        def record(kernel: Kernel, constants: frozenset[str]) -> Scheduled:
+            seen.append((kernel, constants))
+            return plain(kernel, constants)
+
+        return record
+
+    artifact = driver.compile(model, target, scheduler=maker, **options)
+    calls = _calls(artifact.program)
+    names = [kernel.name for kernel in artifact.program.kernels]
+    made = [Problem(key_of(k, constants, artifact.target), k, constants, 1) for k, constants in seen]
+    if len(names) != len(made):
+        return artifact.target, made
+    return artifact.target, [Problem(p.key, p.kernel, p.constants, calls[name]) for p, name in zip(made, names, strict=True)]
+
+
+def _calls(program: Program) -> Counter[str]:
+    return Counter(call.kernel for entry in program.entry_points for call in launches(entry.steps))
+
+
+def tune(
+    problems: list[Problem], target: Target, evaluate: Evaluate, journal: Journal, *, seconds: float, watch: Watch | None = None
+) -> Report:
+    """Searches schedules of `problems` on `target` for about `seconds`; kernels whose turn does not come keep the heuristic's."""
+    state = _State(target, evaluate, journal, time.monotonic() + seconds)
+    first = {problem.key: _plain(problem, target) for problem in problems}
+    order = sorted(problems, key=lambda problem: -first[problem.key].predicted * problem.calls)
+    rows = []
+    for number, problem in enumerate(order):
+        if watch:
+            watch(number, len(order), ", ".join(problem.kernel.origins) or problem.kernel.name)
+        rows.append(_search(problem, first[problem.key], state))
+    lock = Lock(describe(target), {row.key: row.entry for row in rows})
+    return Report(lock, tuple(rows), tuple(state.points), not state.late)
+
+
+def _plain(problem: Problem, target: Target) -> Candidate:
+    """The heuristic's own schedule."""
+    made = candidate(problem, target, {})
+    if made is None:
+        raise OptionError("the heuristic has no schedule for this kernel", problem.kernel.name)
+    return made[0]
+
+
+def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
+    """The best schedule of one kernel."""
+    best, time_of_best, ratio = plain, (0.0, 0.0), 1.0
+    outcomes: dict[object, Outcome] = {}
+    done: set[str] = set()
+    while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
+        done.add(name)
+        for made, outcome in _measured(problem, plain, _others(problem, best, name, state.target), state).items():
+            outcomes[made.schedule] = outcome
+            if outcome.status == "ok" and outcome.seconds < ratio * outcome.incumbent:
+                best, ratio, time_of_best = made, outcome.seconds / outcome.incumbent, (outcome.incumbent, outcome.seconds)
+    if best is not plain:
+        best, time_of_best = _confirmed(problem, plain, best, state)
+    predicted = (plain.predicted, best.predicted) if plain.predicted else None
+    measured = time_of_best if time_of_best[0] else _incumbent(outcomes)
+    entry = Entry(problem.kernel.name, problem.kernel.origins, best.schedule, predicted, measured)
+    refused = sum(1 for outcome in outcomes.values() if outcome.status != "ok")
+    return Row(problem.key, entry, problem.calls, best.answers, len(outcomes), refused)
+
+
+def _incumbent(outcomes: Mapping[object, Outcome]) -> tuple[float, float] | None:
+    """The heuristic's time as both, where it was measured beside others and none was better."""
+    times = sorted(outcome.incumbent for outcome in outcomes.values() if outcome.status == "ok")
+    return (times[len(times) // 2],) * 2 if times else None
+
+
+def _next_decision(problem: Problem, best: Candidate, target: Target, done: set[str]) -> str | None:
+    made = candidate(problem, target, best.answers)
+    return next((name for name in made[1] if name not in done), None) if made else None
+
+
+def _others(problem: Problem, best: Candidate, name: str, target: Target) -> list[Candidate]:
+    """Candidates that answer the decision `name` in another way than `best`."""
+    made = candidate(problem, target, best.answers)
+    assert made is not None
+    tried = (candidate(problem, target, answers) for answers in neighbours(best.answers, name, made[1][name], MOST_TRIED))
+    found = {each[0].schedule: each[0] for each in tried if each is not None}
+    return [each for schedule, each in found.items() if schedule != best.schedule]
+
+
+def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state: _State) -> dict[Candidate, Outcome]:
+    """The outcomes of those that were measured within the budget, or in an earlier search."""
+    found: dict[int, Outcome] = {}
+    fresh = []
+    for number, each in enumerate(tried):
+        known = state.journal.find(problem.key, each.schedule)
+        if known is None:
+            fresh.append(number)
+        else:
+            found[number] = known
+    tasks = [_task(problem, plain, tried[number], state.target, TASK_SECONDS) for number in fresh]
+    for position, outcome in state.evaluate(tasks):
+        found[fresh[position]] = outcome
+        state.journal.add(problem.key, tried[fresh[position]].schedule, outcome)
+        if state.late:
+            break
+    made = {tried[number]: found[number] for number in sorted(found)}
+    state.points += [Point(problem.key, each.predicted, o.seconds) for each, o in made.items() if o.status == "ok" and each.predicted]
+    return made
+
+
+def _task(problem: Problem, plain: Candidate, other: Candidate, target: Target, seconds: float) -> Task:
+    repeat = max(1, min(MOST_REPEATED, int(RUN_SECONDS / plain.predicted))) if plain.predicted else 1
+    return Task(print_kernel(problem.kernel), target, to_json(plain.schedule), to_json(other.schedule), seconds, repeat)
+
+
+def _confirmed(problem: Problem, plain: Candidate, best: Candidate, state: _State) -> tuple[Candidate, tuple[float, float]]:
+    """`best`, where a longer measurement finds it faster again, else `plain`; and both times."""
+    name = f"{problem.key}-again"
+    outcome = state.journal.find(name, best.schedule)
+    if outcome is None:
+        task = _task(problem, plain, best, state.target, TASK_SECONDS * CONFIRMED)
+        outcome = next(outcome for _, outcome in state.evaluate([task]))
+        state.journal.add(name, best.schedule, outcome)
+    if outcome.status == "ok" and outcome.seconds < WORTH * outcome.incumbent:
+        return best, (outcome.incumbent, outcome.seconds)
+    return plain, (outcome.incumbent, outcome.incumbent)
+
+
+def journal_of(lock: Path) -> Path:
+    """Where the journal lies that goes with a lock file."""
+    return lock.with_name(lock.name + ".journal")
