@@ -237,6 +237,34 @@ def test_attention_of_grouped_heads_to_an_open_past() -> None:
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
 
 
+PYRAMID = (
+    HEAD
+    + """g (float[batch, 2, height, width] x, float[2, 2, 3, 3] w) => (float[b, c, h, v] y) {
+  half = Conv<strides=[2, 2], pads=[1, 1, 1, 1]>(x, w)
+  small = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(half)
+  scales = Constant<value_floats=[1.0, 1.0, 4.0, 4.0]>()
+  back = Resize(small, , scales)
+  y = Concat<axis=1>(x, back)
+}"""
+)
+
+
+def test_a_step_makes_what_is_halved_and_doubled_fit(tmp_path: Path) -> None:
+    model = parser.parse_model(PYRAMID)
+    with pytest.raises(ModelError, match="one after the other"):
+        import_model(model, dims={"batch": (1, 2), "height": (4, 16), "width": 8})
+    with pytest.raises(OptionError, match="multiples of its step, 4"):
+        import_model(model, dims={"batch": 1, "height": (4, 18, 4), "width": 8})
+    tgc.compile(model, "cpu", tmp_path / "out", dims={"batch": (1, 2), "height": (4, 16, 4), "width": (8, 12, 4)})
+    loaded = tgc.load(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    for batch, height, width in ((2, 16, 12), (1, 8, 12), (2, 4, 8)):
+        inputs = {"x": rng.standard_normal((batch, 2, height, width), np.float32), "w": rng.standard_normal((2, 2, 3, 3), np.float32)}
+        np.testing.assert_allclose(loaded.run(inputs)["y"], ReferenceEvaluator(model).run(None, inputs)[0], atol=1e-5)
+    with pytest.raises(OptionError, match="'height' is 10, not from 4 to 16 by 4"):
+        loaded.run({"x": np.ones((1, 2, 10, 8), np.float32), "w": np.ones((2, 2, 3, 3), np.float32)})
+
+
 RESIZE = (
     HEAD
     + """g (float[batch, 2, height, width] x) => (float[b, c, h, w] y, float[b, c, e, f] z) {

@@ -15,6 +15,7 @@ from tgc.artifact import Artifact
 from tgc.backends.options import EmitOptions
 from tgc.errors import OptionError
 from tgc.ir.graph import Graph
+from tgc.ir.open_shapes import Sizes
 from tgc.ir.program import Program
 from tgc.targets import Target
 
@@ -38,7 +39,7 @@ def compile(
     target: str | Target = "cpu",
     output: str | Path | None = None,
     *,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Mapping[str, Sizes] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     name: str | None = None,
@@ -58,10 +59,10 @@ def compile(
 ) -> Artifact:
     """Compiles `model` (a file, or an ONNX model in memory, or several) for `target`; writes the folder `output` if one is given.
 
-    dims pins symbolic dimensions, or keeps them open within (least, most); shapes pins whole inputs, constants the values of inputs,
-    by name. name: a C identifier that prefixes the exported symbols, by default the file's. weights: "file" beside the program, or
-    "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD, by
-    default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which
+    dims pins symbolic dimensions, or keeps them open within (least, most) or (least, most, step); shapes pins whole inputs, constants the
+    values of inputs, by name. name: a C identifier that prefixes the exported symbols, by default the file's. weights: "file" beside the
+    program, or "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD,
+    by default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which
     compares with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by
     name, has the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the
     outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. lock: what `tgc tune`
@@ -136,7 +137,7 @@ def _pins_of(model: Source, models: Sequence[Source], pins: tuple[Mapping[str, A
 
 def import_graph(
     model: str | Path | ModelProto,
-    dims: Mapping[str, int | tuple[int, int]],
+    dims: Mapping[str, Sizes],
     shapes: Mapping[str, Sequence[int]],
     name: str | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,

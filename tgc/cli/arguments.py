@@ -50,9 +50,12 @@ def _size(text: str) -> int:
     return size
 
 
-def _size_or_range(text: str) -> int | tuple[int, int]:
-    low, dots, high = text.partition("..")
-    return (_size(low), _size(high)) if dots else _size(text)
+def _size_or_range(text: str) -> int | tuple[int, int] | tuple[int, int, int]:
+    low, dots, rest = text.partition("..")
+    if not dots:
+        return _size(text)
+    high, colon, step = rest.partition(":")
+    return (_size(low), _size(high), _size(step)) if colon else (_size(low), _size(high))
 
 
 def _numbers(text: str) -> float | int | list[float | int]:
@@ -87,7 +90,7 @@ def compiling(command: Command) -> Command:
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
-        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: NAME=LOW..HIGH."),
+        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: LOW..HIGH, or LOW..HIGH:STEP."),
         pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
         pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
         click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),

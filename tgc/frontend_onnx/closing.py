@@ -18,39 +18,49 @@ from tgc.ir.graph import Expand as ExpandNode
 from tgc.ir.graph import Gather, Graph, Input, Map, Node, Reshape, Shape, Slice, postorder, sources
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.lengths import Length, Polynomial, Symbol, of_symbol
-from tgc.ir.open_shapes import Dimension, OpenShapes
+from tgc.ir.open_shapes import Dimension, OpenShapes, Sizes
 from tgc.ir.rebuild import rebuild
 
-Range = tuple[int, int]
 
-
-def extents(dims: Mapping[str, int | Range]) -> dict[str, int]:
-    """The sizes that `dims` give names: open ones for ranges. Raises OptionError for a range that is none."""
+def extents(dims: Mapping[str, Sizes]) -> dict[str, int]:
+    """The sizes that `dims` give names: open ones for ranges, of `step` times a symbol. Raises OptionError for a range that is none."""
     found: dict[str, int] = {}
     for name, size in dims.items():
         if isinstance(size, int):
             found[name] = size
             continue
-        low, high = size
+        low, high, step = (*size, 1)[:3]
         if not 0 <= low <= high:
             raise OptionError("a range goes from a size to one that is not smaller", f"--dim {name}={low}..{high}")
-        found[name] = low if low == high else of_symbol(Symbol(name, low, high))
+        if step < 1 or low % step or high % step:
+            raise OptionError(f"both ends of a range are multiples of its step, {step}", f"--dim {name}={low}..{high}:{step}")
+        found[name] = low if low == high else step * of_symbol(Symbol(name, low // step, high // step, unit=step))
     return found
 
 
 def dimensions(sizes: Sequence[int], inputs: Sequence[str]) -> tuple[Dimension, ...]:
     """The open ones of `sizes`; `inputs` are names that are taken."""
-    named = [size.polynomial[0][0][0] for size in sizes if isinstance(size, Length)]
-    found = [symbol for symbol in named if isinstance(symbol, Symbol)]
-    return tuple(Dimension(s.name, s.low, s.high, f"dim_{s.name}" if s.name in inputs else s.name) for s in found)
+    found = [_symbol(size) for size in sizes if isinstance(size, Length)]
+    return tuple(
+        Dimension(s.name, s.low * s.unit, s.high * s.unit, f"dim_{s.name}" if s.name in inputs else s.name, s.unit) for s in found
+    )
+
+
+def _symbol(size: Length) -> Symbol:
+    """The one that an input's extent is, or is a multiple of."""
+    atom = size.polynomial[0][0][0]
+    assert isinstance(atom, Symbol)
+    return atom
 
 
 def open_inputs(b: LoweringBuilder, dims: Sequence[Dimension], made: Mapping[str, Input], shapes: Mapping[str, Shape]) -> dict[str, Node]:
     """What the model's inputs stand for: their tensors of the largest shape, seen as what is dense in them."""
     for dim in dims:
         source = b.graph.input(dim.input, I64, ())
-        within = scalar.maximum(scalar.minimum(Arg(0, I64), dim.high), dim.low)  # no number makes a kernel read elsewhere
-        b.symbols[Symbol(dim.name, dim.low, dim.high)] = b.graph.map(within, source)
+        low, high = dim.low // dim.step, dim.high // dim.step
+        units = scalar.floor_div(Arg(0, I64), dim.step) if dim.step > 1 else Arg(0, I64)
+        within = scalar.maximum(scalar.minimum(units, high), low)  # no number makes a kernel read elsewhere
+        b.symbols[Symbol(dim.name, low, high, unit=dim.step)] = b.graph.map(within, source)
     return {name: live.padded_out(b, node, shapes[name]) if live.is_open(shapes[name]) else node for name, node in made.items()}
 
 
@@ -73,7 +83,7 @@ def closed(b: LoweringBuilder, graph: Graph, dims: Sequence[Dimension], shapes: 
         parts = [b.graph.reshape(live.length_node(b, Length(p)), (1,)) for p in places]
         outputs.append((lengths, b.graph.concat(tuple(parts), 0)))
     numbers = {dim.name: number for number, dim in enumerate(dims)}
-    inputs = tuple(tuple(numbers[str(size)] if isinstance(size, Length) else None for size in shape) for shape in shapes)
+    inputs = tuple(tuple(numbers[_symbol(size).name] if isinstance(size, Length) else None for size in shape) for shape in shapes)
     sources_ = (*graph.inputs, *(b.graph.input(dim.input, I64, ()) for dim in dims))
     open_shapes = OpenShapes(tuple(dims), inputs, tuple(axes), lengths)
     return replace(_plain(Graph(graph.name, sources_, tuple(outputs))), open=open_shapes)

@@ -34,19 +34,21 @@ from tgc.frontend_onnx.unsupported import Problem, Support, report
 from tgc.frontend_onnx.walk import Frame, Importer, Values, enter_initializers, lower_nodes, require_possible
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Graph, Input, Shape
+from tgc.ir.open_shapes import Sizes
 
 
 def import_model(
     source: str | Path | onnx.ModelProto,
     *,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Mapping[str, Sizes] | None = None,
     shapes: Mapping[str, Shape] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     registry: Registry | None = None,
 ) -> Graph:
     """The graph of an ONNX model.
 
-    dims: sizes of named dimensions, or ranges (least, most) of those that stay open until run time. shapes: whole shapes of inputs.
+    dims: sizes of named dimensions, or ranges (least, most) or (least, most, step) of those that stay open until run time.
+    shapes: whole shapes of inputs.
     constants: values of inputs, to be compiled in.
     registry: lowerings to use instead of tgc's own.
     Raises ModelError for a file or model that is not valid, UnsupportedError that lists all that tgc does not do, OptionError

@@ -222,7 +222,7 @@ def admitted(b: LoweringBuilder, inputs: Sequence[Node | None]) -> Sequence[Node
 def refusal(b: LoweringBuilder, size: Length) -> UnsupportedError:
     """The error for an axis of `size` elements."""
     free = symbols(size.polynomial)
-    pins = " ".join(f"--dim {symbol.name}={symbol.high}" for symbol in free if symbol.named)
+    pins = " ".join(symbol.pin(symbol.high, symbol.high) for symbol in free if symbol.named)
     hint = f"pin it, for example with {pins}" if pins else "its length depends on data"
     return b.unsupported(f"an axis of {size} elements, as many as are only known at run time", hint)
 

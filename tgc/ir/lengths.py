@@ -30,12 +30,18 @@ class UndecidedError(UnsupportedError):
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A size that is given or computed at run time, from `low` to `high`. named: it is one of the model's dimensions."""
+    """A size that is given or computed at run time, from `low` to `high`. named: it is one of the model's dimensions, by `unit`s."""
 
     name: str
     low: int
     high: int
     named: bool = True
+    unit: int = 1
+
+    def pin(self, low: int, high: int) -> str:
+        """The flag that says that it is from `low` to `high`."""
+        ends = f"{low * self.unit}" if low == high else f"{low * self.unit}..{high * self.unit}"
+        return f"--dim {self.name}={ends}{f':{self.unit}' if self.unit > 1 and low < high else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,8 @@ def text(value: Polynomial) -> str:
 
 def _atom_text(atom: Atom) -> str:
     match atom:
-        case Symbol(name):
-            return name
+        case Symbol(name, unit=unit):
+            return name if unit == 1 else f"({name}/{unit})"
         case Quotient(dividend, divisor):
             return f"({text(dividend)})//{divisor}"
         case Larger(first, second):
@@ -226,7 +232,7 @@ def advice(difference: Polynomial, how: str) -> str:
     answers = holds(np.broadcast_to(evaluated(difference, {symbol: sizes}), sizes.shape), 0)
     (changes,) = np.nonzero(answers[1:] != answers[:-1])
     ranges = [(symbol.low, int(sizes[changes[0]])), (int(sizes[changes[-1] + 1]), symbol.high)] if changes.size else []
-    return " or ".join(f"--dim {symbol.name}={low}..{high}" for low, high in reversed(ranges)) + " would decide it" if ranges else ""
+    return " or ".join(symbol.pin(low, high) for low, high in reversed(ranges)) + " would decide it" if ranges else ""
 
 
 class Length(int):

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Sizes = int | tuple[int, int] | tuple[int, int, int]
+"""What a dimension is while compiling: one size, or the least and the largest, and, where not every size between, the step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A named size from `low` to `high`, passed at run time as the i64 scalar input `input`."""
+    """A named size from `low` to `high`, a multiple of `step` as these are, passed at run time as the i64 scalar input `input`."""
 
     name: str
     low: int
     high: int
     input: str
+    step: int = 1
+
+    def allows(self, size: int) -> bool:
+        return self.low <= size <= self.high and size % self.step == 0
+
+    def __str__(self) -> str:
+        return f"from {self.low} to {self.high}" + (f" by {self.step}" if self.step > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ def allowed(open_shapes: OpenShapes | None, sizes: Mapping[str, int]) -> dict[st
 
 
 def _require_allowed(dim: Dimension, size: int, where: str) -> None:
-    if not dim.low <= size <= dim.high:
-        raise OptionError(f"dimension {dim.name!r} is {size}, not from {dim.low} to {dim.high}", where)
+    if not dim.allows(size):
+        raise OptionError(f"dimension {dim.name!r} is {size}, not {dim}", where)
 
 
 def shape_at(shape: Shape, axes: Sequence[int | None], numbers: Sequence[int]) -> Shape:
@@ -92,7 +92,9 @@ def read_open_shapes(entry: Any) -> OpenShapes | None:
     """What a manifest says under "open". Raises KeyError or TypeError where it is damaged."""
     if entry is None:
         return None
-    dims = tuple(Dimension(str(d["name"]), int(d["low"]), int(d["high"]), str(d["input"])) for d in entry["dimensions"])
+    dims = tuple(
+        Dimension(str(d["name"]), int(d["low"]), int(d["high"]), str(d["input"]), int(d.get("step", 1))) for d in entry["dimensions"]
+    )
     rows = [tuple(tuple(axes) for axes in entry[kind]) for kind in ("inputs", "outputs")]
     return OpenShapes(dims, rows[0], rows[1], entry["lengths"])
 
