@@ -73,13 +73,14 @@ def split(program: Program, data: bytes) -> dict[str, np.ndarray]:
 
 
 def run_linked(
-    program: Program, target: Target, folder: Path, cc: str, flags: tuple[str, ...], runner: tuple[str, ...]
+    program: Program, target: Target, folder: Path, cc: str, flags: tuple[str, ...], runner: tuple[str, ...],
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """The outputs of the object, linked with a small C program."""
+    """The outputs of the object, linked with a small C program, for `given` or else for sample inputs."""
     write(folder, emit(program, target, EmitOptions()))
     driver = ["-std=c99", "-D_POSIX_C_SOURCE=200809L", f"-DMODEL={program.name}_model", "-I.", str(DRIVER), "tgc_runtime.c"]
     checked([cc, *flags, "-o", "run_model", *driver, f"{program.name}.o"], folder)
-    inputs = inputs_of(program)
+    inputs = inputs_of(program) if given is None else given
     (folder / "inputs.bin").write_bytes(b"".join(inputs[tensor.name].tobytes() for tensor in program.inputs))
     weights = [f"{program.name}.weights"] if program.weights.size else []
     checked([*runner, "./run_model", "inputs.bin", "outputs.bin", *weights], folder)

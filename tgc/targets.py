@@ -8,11 +8,11 @@ from typing import Literal
 from tgc.errors import OptionError
 
 BackendName = Literal["llvm", "c", "opencl"]
-Precision = Literal["", "mixed", "fp32", "bf16"]
+Precision = Literal["", "mixed", "fp32", "bf16", "fp16"]
 Winograd = Literal["off", "2", "4", "auto"]
 WINOGRAD: tuple[Winograd, ...] = ("off", "2", "4", "auto")
 MOST_THREADS = 64
-PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,13 @@ class Target:
     winograd: where convolutions of 3x3 are computed in tiles with fewer products: nowhere, everywhere with tiles of 2x2 or of 4x4,
               or as a model of their cost says.
     threads: how many threads the work of a kernel is divided for; 1 compiles no code for threads in.
-    f16: whether arithmetic in half precision is native; without it half is stored and float computed.
+    half: whether there is native arithmetic in half precision, which --precision fp16 asks for.
+    f16: whether what a model has in half is computed in it; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     images: whether memory is read through images where it can be, in texels of four elements.
     precision: of floats. On targets with images: mixed: stored in half, computed in single precision; fp32: single for both. On CPUs:
-               bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp32, or "": single for all.
+               bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp16: what the model has
+               in half is computed in half; fp32, or "": all in single precision.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Target:
     dot2: bool = False
     winograd: Winograd = "off"
     threads: int = 1
+    half: bool = False
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
@@ -61,7 +64,7 @@ class Target:
     @property
     def rounding(self) -> float:
         """The error, as a part of an output's largest magnitude, that the choice of precision may add."""
-        return {"mixed": 1e-2, "bf16": 5e-2}.get(self.precision, 0.0)
+        return {"mixed": 1e-2, "bf16": 5e-2, "fp16": 3e-2}.get(self.precision, 0.0)
 
     def vector_lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector register; 1 where vectors do not pay."""
@@ -82,10 +85,14 @@ CORTEX_A75 = Target(
     "cortex-a75", "llvm", "64-bit Arm, the Snapdragon 845's large core", "aarch64-unknown-linux-gnu", "cortex-a75",
     vector_bits=128, vector_registers=32, l1_bytes=64 << 10, l2_bytes=256 << 10, winograd="auto",
 )  # fmt: skip
+X86_V4_FP16 = replace(
+    X86_V4_BF16, name="x86-64-v4-fp16", summary="the same with AVX512-FP16 (Sapphire Rapids)",
+    features="+avx512vnni,+avx512bf16,+avx512fp16,-prefer-256-bit", half=True,
+)  # fmt: skip
 # Two registers fewer than there are: words of bytes are repeated over a register of their own, and with the largest tile LLVM spills.
 CORTEX_A76 = replace(
-    CORTEX_A75, name="cortex-a76", summary="64-bit Arm with dot products of bytes", cpu="cortex-a76",
-    vector_registers=30, l2_bytes=512 << 10, dot4s=True,
+    CORTEX_A75, name="cortex-a76", summary="64-bit Arm with dot products of bytes and arithmetic in half", cpu="cortex-a76",
+    vector_registers=30, l2_bytes=512 << 10, dot4s=True, half=True,
 )  # fmt: skip
 RISCV64 = Target(
     "riscv64", "llvm", "64-bit RISC-V with G and C, scalar", "riscv64-unknown-linux-gnu",
@@ -113,7 +120,7 @@ QCOM = Target(
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (
-    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C,
+    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, X86_V4_FP16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C,
     OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
 )  # fmt: skip
 
@@ -129,11 +136,12 @@ def find(name: str) -> Target:
 def with_precision(target: Target, precision: str) -> Target:
     """`target` with floats stored and computed as `precision` says. Raises OptionError where it has no such choice."""
     choices: tuple[Precision, ...] = ("mixed", "fp32") if target.images else ("bf16", "fp32") if target.backend != "opencl" else ()
+    choices += ("fp16",) if target.half else ()
     if not choices:
         raise OptionError(f"the target {target.name} has no choice of precision", "--precision", "leave it out")
     for known in choices:
         if known == precision:
-            return replace(target, precision=known)
+            return replace(target, precision=known, f16=known == "fp16")
     raise OptionError(f"the target {target.name} has no precision {precision!r}", "--precision", f"choose one of {', '.join(choices)}")
 
 
@@ -160,11 +168,3 @@ def choosing(target: Target, precision: str | None, winograd: str | None, thread
     tiled = precise if winograd is None else with_winograd(precise, winograd)
     return tiled if threads == 1 else with_threads(tiled, threads)
 
-
-def with_host(
-    target: Target, triple: str, cpu: str, features: str, vector_bits: int, vector_registers: int, dot4: bool, dot2: bool
-) -> Target:
-    """`target` with the machine that compiles written in for "host"; the LLVM backend knows what that is."""
-    return replace(
-        target, triple=triple, cpu=cpu, features=features, vector_bits=vector_bits, vector_registers=vector_registers, dot4=dot4, dot2=dot2
-    )  # fmt: skip

@@ -98,7 +98,8 @@ def compiling(command: Command) -> Command:
                      help="Weights in a file beside the program, or inside it."),
         click.option("--precision", type=click.Choice(PRECISIONS),
                      help="Of floats. qcom: stored in half and computed in single precision (mixed, the default), or one for both (fp32). "
-                     "CPUs: weights and what is multiplied with them in bfloat16, summed in single precision (bf16)."),
+                     "CPUs: weights and what is multiplied with them in bfloat16, summed in single precision (bf16). "
+                     "CPUs with such arithmetic: what a model has in half computed in half (fp16)."),
         click.option("--winograd", type=click.Choice(WINOGRAD),
                      help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. Default: auto on CPUs."),
         click.option("--threads", default=1, show_default=True, help="Divide large kernels for so many threads (CPUs)."),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tgc.ir.dtypes import I8, U8
+from tgc.ir.dtypes import BF16, I8, U8
 from tgc.ir.graph import Graph
 from tgc.ir.interface import Interface
 from tgc.ir.program import Program
@@ -31,7 +31,7 @@ from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
 from tgc.passes.signs import signs
 from tgc.passes.twins import twins
-from tgc.passes.widen import widen
+from tgc.passes.widen import NARROW, widen
 from tgc.passes.winograd import winograd
 from tgc.targets import Target
 
@@ -56,7 +56,7 @@ def run_merge_pads(graph: Graph, _: Target) -> Graph:
 
 def run_widen(graph: Graph, target: Target) -> Graph:
     """Store half precision and compute single, on targets without arithmetic in half."""
-    return graph if target.f16 else widen(graph)
+    return widen(graph, (BF16,) if target.f16 else NARROW)
 
 
 def run_encode(graph: Graph, _: Target) -> Graph:

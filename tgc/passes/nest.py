@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tgc.ir import index as ix
-from tgc.ir.dtypes import INDEX, DType
+from tgc.ir.dtypes import BOOL, F16, INDEX, DType
 from tgc.ir.expr import Apply, Expr, Load, Ramp, Var
 from tgc.ir.kernel import Alloc, For, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
@@ -97,8 +97,8 @@ def _index_value(expr: Expr, variables: set[Var]) -> bool:
 
 
 def widest(statement: Statement) -> int:
-    """Bits of the widest element that `statement` computes with, at least 32; masks and indices left out."""
-    bits = 32
+    """Bits of the widest element that `statement` computes with, at least 32 unless all are f16; masks and indices left out."""
+    bits = 16 if _in_half(statement) else 32
     for inner in statements(statement):
         if isinstance(inner, Store):
             bits = max(bits, inner.buffer.dtype.bits)
@@ -106,6 +106,15 @@ def widest(statement: Statement) -> int:
         if isinstance(expr, (Load, Apply)) and expr.dtype != INDEX:
             bits = max(bits, expr.dtype.bits)
     return bits
+
+
+def _in_half(statement: Statement) -> bool:
+    """Whether all values that `statement` computes with are f16: then they are computed so, for a cast would be there otherwise."""
+    kinds = {inner.buffer.dtype for inner in statements(statement) if isinstance(inner, Store)}
+    values = (expr for expr in walk(*expressions(statement)) if isinstance(expr, (Load, Apply)))
+    kinds |= {expr.dtype for expr in values if expr.dtype not in (INDEX, BOOL)}
+    computed = any(isinstance(expr, Apply) and expr.dtype == F16 for expr in walk(*expressions(statement)))
+    return kinds == {F16} and computed
 
 
 def work(statement: Statement) -> int:

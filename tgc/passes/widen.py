@@ -19,12 +19,12 @@ from tgc.ir.rewrite import rewrite
 NARROW: tuple[DType, ...] = (F16, BF16)
 
 
-def widen(graph: Graph) -> Graph:
-    """`graph` with every f16 and bf16 tensor but its inputs, outputs and constants in f32."""
+def widen(graph: Graph, kinds: tuple[DType, ...] = NARROW) -> Graph:
+    """`graph` with every tensor of the `kinds` but its inputs, outputs and constants in f32."""
     builder = GraphBuilder()
     made: dict[Node, Node] = {}
     for node in graph.nodes():
-        made[node] = _wide_node(builder, node, tuple(made[source] for source in sources(node)))
+        made[node] = _wide_node(builder, node, tuple(made[source] for source in sources(node)), kinds)
     inputs = tuple(builder.input(node.name, node.dtype, node.shape) for node in graph.inputs)
     outputs: list[tuple[str, Node]] = []
     for name, node in graph.outputs:
@@ -33,21 +33,21 @@ def widen(graph: Graph) -> Graph:
     return Graph(graph.name, inputs, tuple(outputs), graph.open)
 
 
-def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...]) -> Node:
+def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...], kinds: tuple[DType, ...]) -> Node:
     """`node` over `new`, its sources, in f32 where it is narrow."""
     builder.origin = node.origin
     match node:
         case Input() | Constant():
-            return _cast_map(builder, rebuild(builder, node, new), F32) if node.dtype in NARROW else rebuild(builder, node, new)
-        case Bound(number, dtype, shape) if dtype in NARROW:
+            return _cast_map(builder, rebuild(builder, node, new), F32) if node.dtype in kinds else rebuild(builder, node, new)
+        case Bound(number, dtype, shape) if dtype in kinds:
             return builder.keep_bound(Bound(number, F32, shape, node.origin))
         case Map(expr, old, shape):
             wide: dict[Expr, Expr] = {
-                Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in NARROW
+                Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in kinds
             }
-            made = widened(expr, wide)
+            made = widened(expr, wide, kinds)
             return new[made.position] if isinstance(made, Arg) else builder.map(made, *new, shape=shape)
-        case Pad(_, low, high, value) if value.dtype in NARROW:
+        case Pad(_, low, high, value) if value.dtype in kinds:
             return builder.pad(new[0], low, high, Lit(float(value.value), F32))
         case _:
             return rebuild(builder, node, new)
@@ -57,22 +57,22 @@ def _cast_map(builder: GraphBuilder, node: Node, dtype: DType) -> Node:
     return node if node.dtype == dtype else builder.map(cast(Arg(0, node.dtype), dtype), node)
 
 
-def widened(root: Expr, arguments: Mapping[Expr, Expr]) -> Expr:
-    """`root` computed in f32 where it is computed in f16 or bf16, of type f32 then; `arguments` are read in f32 already."""
+def widened(root: Expr, arguments: Mapping[Expr, Expr], kinds: tuple[DType, ...] = NARROW) -> Expr:
+    """`root` computed in f32 where it is computed in one of `kinds`, of type f32 then; `arguments` are read in f32 already."""
 
     def rule(expr: Expr) -> Expr | None:
         match expr:
             case Arg():
                 return arguments.get(expr)
-            case Lit(value, dtype) if dtype in NARROW:
+            case Lit(value, dtype) if dtype in kinds:
                 return Lit(float(value), F32)
             case Apply(op, args, dtype) if op is CAST:
-                return cast(cast(args[0], dtype), F32) if dtype in NARROW else cast(args[0], dtype)
-            case Apply(op, args, dtype) if op is BITCAST and dtype in NARROW:
+                return cast(cast(args[0], dtype), F32) if dtype in kinds else cast(args[0], dtype)
+            case Apply(op, args, dtype) if op is BITCAST and dtype in kinds:
                 return cast(expr, F32)
-            case Apply(op, (Apply(_, (narrow,)),), dtype) if op is BITCAST and narrow.dtype in NARROW:  # see _rounded_bits
+            case Apply(op, (Apply(_, (narrow,)),), dtype) if op is BITCAST and narrow.dtype in kinds:  # see _rounded_bits
                 return Apply(BITCAST, (narrow,), dtype)
-            case Apply(op, args, dtype) if dtype in NARROW:
+            case Apply(op, args, dtype) if dtype in kinds:
                 return Apply(op, args, F32)
         return None
 

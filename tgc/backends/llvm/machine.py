@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import llvmlite.binding as llvm
 
 from tgc.errors import ToolchainError
-from tgc.targets import Target, with_host
+from tgc.targets import Target
 
 _HALF_PROBE = """target triple = "{triple}"
 define void @probe(ptr %p) {{
@@ -123,8 +123,13 @@ def host_target(target: Target) -> Target:
     bits, registers = _vectors(features, triple)
     if bits == 512:
         flags.append("-prefer-256-bit")
-    halves = features.get("avx512bf16", False) and features.get("avx512vl", False)
-    return with_host(target, triple, llvm.get_host_cpu_name(), ",".join(flags), bits, registers, _multiplies_bytes(features, bits), halves)
+    return replace(
+        target, triple=triple, cpu=llvm.get_host_cpu_name(), features=",".join(flags), vector_bits=bits,
+        vector_registers=registers - (2 if features.get("dotprod") else 0),  # see CORTEX_A76
+        dot4=_multiplies_bytes(features, bits), dot4s=features.get("dotprod", False),
+        dot2=features.get("avx512bf16", False) and features.get("avx512vl", False),
+        half=features.get("avx512fp16", False) or features.get("fullfp16", False),
+    )  # fmt: skip
 
 
 def _multiplies_bytes(features: dict[str, bool], bits: int) -> bool:
