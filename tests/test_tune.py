@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 import tgc
+from tgc import cli
 from tgc.errors import OptionError
 from tgc.ir.schedule import Split, to_json
+from tgc.ir.text import print_kernel
 from tgc.lock import Lock, describe, parse_lock, print_lock, read_lock
 from tgc.tune.candidates import candidate
 from tgc.tune.correlation import rank_correlation
@@ -99,8 +106,6 @@ def test_a_schedule_that_computes_something_else_is_refused(model: Path) -> None
     target, problems = problems_of(model, "cpu", {})
     made = candidate(problems[0], target, {})
     assert made is not None
-    from tgc.ir.text import print_kernel
-
     text = print_kernel(problems[0].kernel)
     schedule = to_json(made[0].schedule)
     good = evaluate(Task(text, target, schedule, "[]", 0.01))
@@ -111,7 +116,7 @@ def test_a_schedule_that_computes_something_else_is_refused(model: Path) -> None
 
 def test_a_measured_search_ends_with_a_lock_that_computes_the_same(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "net.lock"
-    report = search(model, "cpu", {}, path, seconds=4)
+    report = search(model, "cpu", {}, path, seconds=2)
     assert report.points
     x = np.random.default_rng(1).normal(size=(24, 40)).astype(np.float32)
     results = []
@@ -123,8 +128,6 @@ def test_a_measured_search_ends_with_a_lock_that_computes_the_same(model: Path, 
 
 def test_a_worker_that_dies_costs_one_task(model: Path) -> None:
     target, problems = problems_of(model, "cpu", {})
-    from tgc.ir.text import print_kernel
-
     text = print_kernel(problems[0].kernel)
     with local(1) as run:
         wild = "kernel wild(write y: f32[4]) {\n  for i < 4 {\n    y[i * 1000000000000] = 1.0\n  }\n}\n"
@@ -152,3 +155,69 @@ def test_rank_correlation() -> None:
     assert rank_correlation([1, 2, 3], [30, 20, 10]) == -1
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
     assert describe(tgc.targets.find("c")) == "c vector=256x16 threads=1"
+
+
+def test_without_measuring_the_closed_form_decides(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.lock"
+    arguments = ["tune", str(model), "--target", "cortex-a75"]
+    assert cli.invoke([*arguments, "--seconds", "2", "-o", str(path)]) == 1  # not this machine
+    assert cli.invoke([*arguments, "--no-measure", "-o", str(path)]) == 0
+    entries = read_lock(path).entries.values()
+    assert any(entry.predicted for entry in entries)
+    assert all(entry.measured is None for entry in entries)
+    assert tgc.compile(model, "cortex-a75", lock=path).unlocked == ()
+
+
+def test_compile_tunes_first_where_asked(model: Path, tmp_path: Path) -> None:
+    assert cli.invoke(["compile", str(model), "--tune", "1", "-o", str(tmp_path / "out")]) == 0
+    assert not list(tmp_path.glob("*.lock*"))
+    assert cli.invoke(["compile", str(model), "--tune", "1", "--lock", "x", "-o", str(tmp_path / "out")]) == 2
+
+
+def test_a_job_has_the_lock_by_its_hash(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, job = tmp_path / "net.lock", tmp_path / "job.toml"
+    flags = [str(model), "--target", "x86-64-v3"]
+    assert cli.invoke(["tune", *flags, "--no-measure", "-o", str(path)]) == 0
+    assert cli.invoke(["job", *flags, "--lock", str(path), "-o", str(job)]) == 0
+    assert 'lock = "net.lock"' in job.read_text()
+    assert cli.invoke(["build", str(job), "-o", str(tmp_path / "out")]) == 0
+    path.write_text(path.read_text() + "\n")
+    capsys.readouterr()
+    assert cli.invoke(["build", str(job), "-o", str(tmp_path / "out")]) == 1
+    assert "is not the file that the job was made for" in capsys.readouterr().err
+
+
+def test_a_search_that_was_killed_loses_at_most_what_it_was_measuring(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.lock"
+    kept = tmp_path / "net.lock.journal"
+    command = [sys.executable, "-m", "tgc", "tune", str(model), "--seconds", "30", "-o", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(tgc.__file__).parents[1])})
+    deadline = time.monotonic() + 30
+    while (not kept.exists() or len(kept.read_text().splitlines()) < 4) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    whole = [line for line in kept.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    assert len(whole) >= 4
+    assert not path.exists()
+    search(model, "cpu", {}, path, seconds=2)
+    after = kept.read_text().splitlines(keepends=True)
+    assert after[: len(whole)] == whole
+    assert len({line.split('"')[1] for line in after}) == len(after)  # nothing was measured twice
+
+
+def test_a_fleet_does_the_work_of_a_worker_that_dies_again(model: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    from tgc.tune.fleet import fleet
+
+    target, problems = problems_of(model, "cpu", {})
+    task = Task(print_kernel(problems[0].kernel), target, "[]", "[]", 0.2)
+    made = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with made as cluster, fleet(cluster.scheduler_address) as run:
+        outcomes = run([task] * 4)
+        numbers = {next(outcomes)[0]}
+        (worker,) = cluster.workers.values()
+        os.kill(worker.process.pid, signal.SIGKILL)
+        results = dict(outcomes)
+        assert numbers | set(results) == {0, 1, 2, 3}
+        assert all(outcome.status == "ok" for outcome in results.values())

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from tgc.targets import find
 
 OPTIONS = ("name", "weights", "precision", "winograd", "threads", "selftest")
 TABLES = ("dims", "shapes", "constants", "states", "shifts", "entries")
-_KEYS = {"tgc", "model", "sha256", "external", "target", "artifact", "options", *TABLES}
+_KEYS = {"tgc", "model", "sha256", "external", "target", "artifact", "lock", "lock_sha256", "options", *TABLES}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """model: path, relative to the job file. sha256: of the model file; external: of each file of weights beside it, by name.
 
+    lock, lock_sha256: the lock file, as the model, "" where there is none.
     artifact: the content hash of what the job makes. options: of `tgc.compile`, by name.
     """
 
@@ -37,6 +38,8 @@ class Job:
     options: Mapping[str, Any]
     artifact: str = ""
     tgc: str = tgc.__version__
+    lock: str = ""
+    lock_sha256: str = ""
 
 
 def content_hash(artifact: Artifact) -> str:
@@ -53,10 +56,16 @@ def make_job(model: Path, target: str, options: Mapping[str, Any], beside: Path)
         raise OptionError(f"{target!r} is the machine that compiles", "--target", "name one that is the same everywhere, such as x86-64-v3")
     external = {name: digest_of(model.parent / name) for name in external_files(model)}
     artifact = driver.compile(model, target, **options)
-    relative = Path(model).resolve()
-    path = str(relative.relative_to(beside.resolve())) if relative.is_relative_to(beside.resolve()) else str(model)
-    kept = {key: value for key, value in options.items() if value not in (None, {}, ())}
-    return Job(path, digest_of(model), external, target, {**kept, "name": artifact.name}, content_hash(artifact)), artifact
+    lock = options.get("lock")
+    kept = {key: value for key, value in options.items() if value not in (None, {}, ()) and key != "lock"}
+    made = Job(_relative(model, beside), digest_of(model), external, target, {**kept, "name": artifact.name}, content_hash(artifact))
+    return (replace(made, lock=_relative(lock, beside), lock_sha256=digest_of(lock)) if lock else made), artifact
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """`path` as seen from `folder` where it is inside."""
+    whole = path.resolve()
+    return str(whole.relative_to(folder.resolve())) if whole.is_relative_to(folder.resolve()) else str(path)
 
 
 def build(job: Job, folder: Path, store: Store) -> Artifact:
@@ -72,7 +81,9 @@ def build(job: Job, folder: Path, store: Store) -> Artifact:
     _require(model, job.sha256)
     for name, digest in job.external.items():
         _require(model.parent / name, digest)
-    artifact = driver.compile(model, job.target, **job.options)
+    if job.lock:
+        _require(folder / job.lock, job.lock_sha256)
+    artifact = driver.compile(model, job.target, **job.options, lock=folder / job.lock if job.lock else None)
     if job.artifact and content_hash(artifact) != job.artifact:
         raise ModelError(f"the artifact's hash is {content_hash(artifact)}, and the job says {job.artifact}", artifact.name,
                          "one of the packages that tgc uses may have another version here")  # fmt: skip
@@ -88,7 +99,8 @@ def _require(path: Path, digest: str) -> None:
 def print_job(job: Job) -> str:
     """The text of the job file: sorted, one line a value."""
     plain = {key: value for key, value in sorted(job.options.items()) if key in OPTIONS}
-    lines = [f"{key} = {_value(getattr(job, key))}" for key in ("tgc", "model", "sha256", "target", "artifact")]
+    keys = ("tgc", "model", "sha256", "target", *(("lock", "lock_sha256") if job.lock else ()), "artifact")
+    lines = [f"{key} = {_value(getattr(job, key))}" for key in keys]
     tables = {"external": job.external, "options": plain, **{key: job.options.get(key, {}) for key in TABLES}}
     for name, table in tables.items():
         if table:
@@ -112,7 +124,7 @@ def read_job(path: Path) -> Job:
         ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in options.get("dims", {}).items()}
         options = {**options, "dims": ranges} if ranges else options
         return Job(content["model"], content["sha256"], content.get("external", {}), content["target"], options,
-                   content.get("artifact", ""), content["tgc"])  # fmt: skip
+                   content.get("artifact", ""), content["tgc"], content.get("lock", ""), content.get("lock_sha256", ""))  # fmt: skip
     except OSError as error:
         raise OptionError(f"cannot be read: {error.strerror}", str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:

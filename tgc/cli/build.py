@@ -12,6 +12,7 @@ from tgc.cli.arguments import MODEL, compiling, json_option, keeping, mapping
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.cli.stages import Stages, Stopped
 from tgc.ir.program import Program, launches
+from tgc.lock import Lock
 
 
 def build(
@@ -40,10 +41,12 @@ def build(
 @click.option("--stop-after", metavar="PASS", help="Print what a pass made to standard output, and write no artifact.")
 @click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Write what every pass made to a file in DIR.")
 @click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Schedule kernels as a lock file of tgc tune says.")
+@click.option("--tune", "tuning", type=float, metavar="SECONDS", help="Search schedules first, for so long; see tgc tune.")
 @json_option
 def compile_command(
     model: tuple[Path, ...], output: Path | None, selftest: bool, check_passes: bool, time_passes: bool, print_ir_after: str | None,
-    stop_after: str | None, dump_ir: Path | None, as_json: bool, states: Any, shifts: Any, entries: Any, **flags: Any,
+    stop_after: str | None, dump_ir: Path | None, as_json: bool, states: Any, shifts: Any, entries: Any, tuning: float | None,
+    lock: Path | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Compile MODEL, an ONNX file or several, to a folder that stands alone.
 
@@ -54,12 +57,13 @@ def compile_command(
       tgc compile model.onnx --lock model.lock
       tgc compile policy.onnx --state hidden=previous --entry run=plan,hidden --entry prepare=hidden
     """
+    pins: Any = {"states": mapping(states, "--state"), "shifts": mapping(shifts, "--shift"), "entries": mapping(entries, "--entry")}
+    schedules = lock if tuning is None else _tuned(model, tuning, lock, {**flags, **pins})
     stages = Stages(print_ir_after, stop_after, dump_ir)
     try:
         artifact = build(
-            model, selftest=selftest, check_passes=check_passes, observe=stages.observe, states=mapping(states, "--state"),
-            shifts=mapping(shifts, "--shift"), entries=mapping(entries, "--entry"), **flags,
-        )  # fmt: skip
+            model, selftest=selftest, check_passes=check_passes, observe=stages.observe, lock=schedules, **pins, **flags
+        )
     except Stopped as stopped:
         click.echo(stopped.text)
         return
@@ -78,6 +82,19 @@ def compile_command(
     if time_passes:
         rows = (*artifact.seconds, *((f"pass {name}", seconds) for name, seconds in artifact.passes))
         print_table(("step", "time"), [(name, duration(seconds)) for name, seconds in rows], right=(1,))
+
+
+def _tuned(model: tuple[Path, ...], seconds: float, lock: Path | None, flags: dict[str, Any]) -> Lock:
+    """What a search finds in so many seconds."""
+    from tgc.tune.search import search
+
+    if lock is not None:
+        raise click.UsageError("--tune makes a lock, --lock takes one")
+    target = flags.pop("target")
+    options = {key: mapping(value, f"--{key.rstrip('s')}") if isinstance(value, tuple) else value for key, value in flags.items()}
+    with progress(f"tuning {model[0].name}") as watch:
+        report = search(list(model), target, options, None, seconds=seconds, watch=lambda _, __, what: watch(what))
+    return report.lock
 
 
 def _calls(program: Program) -> int:

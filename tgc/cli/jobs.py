@@ -27,6 +27,7 @@ _remote = click.option("--remote", metavar="URL", help="Another store that is as
 @compiling
 @keeping
 @click.option("--selftest", is_flag=True, help="Add NAME_selftest().")
+@click.option("--lock", type=_FOLDER, metavar="FILE", help="Schedule kernels as a lock file of tgc tune says.")
 def job(model: Path, output: Path, target: str, selftest: bool, **flags: Any) -> None:
     """Write a job file: the model by its hash, target, options, version, and the hash of the artifact that they make.
 

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 @keeping
 @click.option("--seconds", default=60.0, show_default=True, help="How long to search.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that compile; one at a time measures.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Measure on the workers of a Dask scheduler (pip install tgc[fleet]).")
+@click.option("--no-measure", is_flag=True, help="Rank by the closed-form model alone, for targets that are not this machine.")
 @json_option
-def tune(model: tuple[Path, ...], output: Path | None, target: str, seconds: float, workers: int, as_json: bool, **flags: Any) -> None:
+def tune(
+    model: tuple[Path, ...], output: Path | None, target: str, seconds: float, workers: int, scheduler: str | None, no_measure: bool,
+    as_json: bool, **flags: Any,
+) -> None:  # fmt: skip
     """Search MODEL's kernels for schedules that are faster here than the heuristic's, and write them to a lock file.
 
     What was measured is kept in a journal beside it, so a search that was ended goes on where it was.
@@ -35,13 +40,17 @@ def tune(model: tuple[Path, ...], output: Path | None, target: str, seconds: flo
     Example:
       tgc tune model.onnx --target cpu --seconds 60 -o model.lock
       tgc compile model.onnx --target cpu --lock model.lock
+      tgc tune model.onnx --target cortex-a75 --no-measure
     """
     from tgc.tune.search import search
 
     path = output or Path(f"{model[0].stem}.lock")
+    if scheduler and no_measure:
+        raise click.UsageError("--scheduler measures, --no-measure does not")
     options = {key: mapping(value, f"--{key.rstrip('s')}") if isinstance(value, tuple) else value for key, value in flags.items()}
     with _progress(f"tuning {model[0].name}") as watch:
-        report = search(list(model), target, options, path, seconds=seconds, workers=workers, watch=watch)
+        report = search(list(model), target, options, path, seconds=seconds, workers=workers, scheduler=scheduler,
+                        measure=not no_measure, watch=watch)  # fmt: skip
     if as_json:
         print_json(_plain(report, path))
     else:
@@ -74,13 +83,13 @@ def _plain(report: Report, path: Path) -> dict[str, object]:
 def _print(report: Report, path: Path) -> None:
     rows = []
     for row in report.rows:
-        if row.entry.measured is None:
+        if not row.tried:
             continue
-        before, after = row.entry.measured
+        before, after = row.entry.measured or (0.0, 0.0)
         chosen = ", ".join(f"{name.split()[0]} {answer}" for name, answer in row.answers.items()) or "the heuristic's"
         name = row.entry.origins[-1] if row.entry.origins else row.entry.name
         predicted = tuple(duration(each) for each in row.entry.predicted) if row.entry.predicted else ("", "")
-        times = (duration(before), duration(after), f"{after / before:.2f}", *predicted)
+        times = (*((duration(before), duration(after), f"{after / before:.2f}") if before else ("", "", "")), *predicted)
         rows.append((name[-40:], str(row.calls), str(row.tried), *times, chosen))
     heads = ("kernel", "calls", "tried", "before", "after", "ratio", "predicted", "then", "chosen")
     print_table(heads, rows, right=range(1, 8))

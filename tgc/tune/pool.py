@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Timer
 
 import tgc
 from tgc.tune.evaluate import Outcome, Task
 from tgc.tune.worker import receive, send
+
+MOST_SECONDS = 120  # for one task; its process is ended then
 
 Evaluate = Callable[[Sequence[Task]], Iterator[tuple[int, Outcome]]]
 """Outcomes with the number of their task, in any order."""
@@ -51,6 +54,15 @@ def local(workers: int) -> Iterator[Evaluate]:
                 worker.stop()
 
 
+def evaluate_apart(task: Task) -> Outcome:
+    """`evaluate` in a process of its own, for workers that must not die with it."""
+    worker = _Worker()
+    try:
+        return worker.evaluate(task)
+    finally:
+        worker.stop()
+
+
 class _Worker:
     """A process that is started when it is first needed, and again when it died."""
 
@@ -64,11 +76,15 @@ class _Worker:
         assert self.process.stdout is not None
         try:
             send(self.process.stdin, task)
-            outcome = receive(self.process.stdout)
-            assert isinstance(outcome, Outcome)
+            late = Timer(MOST_SECONDS, self.process.kill)
+            late.start()
+            try:
+                outcome = receive(self.process.stdout)
+            finally:
+                late.cancel()
         except (EOFError, BrokenPipeError):
-            code = self.process.wait()
-            return Outcome("failed", why=f"the worker ended with status {code}")
+            return Outcome("failed", why=f"the worker ended with status {self.process.wait()}")
+        assert isinstance(outcome, Outcome)
         return outcome
 
     def stop(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tgc.targets import Target
 from tgc.tune.candidates import Candidate, Problem, candidate, neighbours
 from tgc.tune.correlation import rank_correlation
 from tgc.tune.evaluate import Outcome, Task
+from tgc.tune.fleet import fleet
 from tgc.tune.journal import Journal, journal
 from tgc.tune.pool import Evaluate, local
 
@@ -89,7 +91,7 @@ class _State:
     """What a search has."""
 
     target: Target
-    evaluate: Evaluate
+    evaluate: Evaluate | None
     journal: Journal
     deadline: float
     points: list[Point] = field(default_factory=list)
@@ -100,14 +102,35 @@ class _State:
 
 
 def search(
-    model: Any, target: str, options: Mapping[str, Any], path: Path, *, seconds: float, workers: int = 1, watch: Watch | None = None
-) -> Report:
-    """Tunes `model` with the options of `tgc.compile` and writes the lock file `path`, a journal beside it meanwhile."""
+    model: Any, target: str, options: Mapping[str, Any], path: Path | None, *, seconds: float, workers: int = 1,
+    scheduler: str | None = None, measure: bool = True, watch: Watch | None = None,
+) -> Report:  # fmt: skip
+    """Tunes `model` with the options of `tgc.compile` and writes the lock file `path`, a journal beside it meanwhile.
+
+    path: None to write nothing. workers: processes here. scheduler: of a Dask fleet, in their place. measure: otherwise the closed form
+    alone decides. Raises OptionError where kernels for `target` cannot be run.
+    """
     chosen, problems = problems_of(model, target, options)
-    with journal(journal_of(path), describe(chosen)) as kept, local(workers) as evaluate:
-        report = tune(problems, chosen, evaluate, kept, seconds=seconds, watch=watch)
-    write_lock(report.lock, path)
+    if not measure:
+        report = tune(problems, chosen, None, Journal(), seconds=seconds, watch=watch)
+    else:
+        if chosen.images:
+            raise OptionError("its images are modelled, and times here say nothing of it", f"target {target}", "add --no-measure")
+        kept = journal(journal_of(path), describe(chosen)) if path else nullcontext(Journal())
+        with kept as known, fleet(scheduler) if scheduler else local(workers) as evaluate:
+            _require_runnable(problems, chosen, evaluate)
+            report = tune(problems, chosen, evaluate, known, seconds=seconds, watch=watch)
+    if path:
+        write_lock(report.lock, path)
     return report
+
+
+def _require_runnable(problems: list[Problem], target: Target, evaluate: Evaluate) -> None:
+    """Raises OptionError where the smallest kernel does not run as the heuristic schedules it."""
+    plain = [(problem, _plain(problem, target)) for problem in problems[:1]]
+    for _, outcome in evaluate([_task(problem, each, each, target, 0.0) for problem, each in plain]):
+        if outcome.status == "failed":
+            raise OptionError(f"kernels for it do not run here: {outcome.why}", f"target {target.name}", "add --no-measure")
 
 
 def problems_of(model: Any, target: str | Target, options: Mapping[str, Any]) -> tuple[Target, list[Problem]]:
@@ -137,9 +160,12 @@ def _calls(program: Program) -> Counter[str]:
 
 
 def tune(
-    problems: list[Problem], target: Target, evaluate: Evaluate, journal: Journal, *, seconds: float, watch: Watch | None = None
+    problems: list[Problem], target: Target, evaluate: Evaluate | None, journal: Journal, *, seconds: float, watch: Watch | None = None
 ) -> Report:
-    """Searches schedules of `problems` on `target` for about `seconds`; kernels whose turn does not come keep the heuristic's."""
+    """Searches schedules of `problems` on `target` for about `seconds`; kernels whose turn does not come keep the heuristic's.
+
+    evaluate: None where the closed form alone decides.
+    """
     state = _State(target, evaluate, journal, time.monotonic() + seconds)
     first = {problem.key: _plain(problem, target) for problem in problems}
     order = sorted(problems, key=lambda problem: -first[problem.key].predicted * problem.calls)
@@ -147,7 +173,7 @@ def tune(
     for number, problem in enumerate(order):
         if watch:
             watch(number, len(order), ", ".join(problem.kernel.origins) or problem.kernel.name)
-        rows.append(_search(problem, first[problem.key], state))
+        rows.append((_search if evaluate else _modelled)(problem, first[problem.key], state))
     lock = Lock(describe(target), {row.key: row.entry for row in rows})
     return Report(lock, tuple(rows), tuple(state.points), not state.late)
 
@@ -178,6 +204,20 @@ def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
     entry = Entry(problem.kernel.name, problem.kernel.origins, best.schedule, predicted, measured)
     refused = sum(1 for outcome in outcomes.values() if outcome.status != "ok")
     return Row(problem.key, entry, problem.calls, best.answers, len(outcomes), refused)
+
+
+def _modelled(problem: Problem, plain: Candidate, state: _State) -> Row:
+    """The schedule of one kernel that the closed form likes best."""
+    best, tried = plain, 0
+    done: set[str] = set()
+    while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
+        done.add(name)
+        others = _others(problem, best, name, state.target)
+        tried += len(others)
+        best = min((best, *(each for each in others if each.predicted < WORTH * best.predicted)), key=lambda each: each.predicted)
+    predicted = (plain.predicted, best.predicted) if plain.predicted else None
+    entry = Entry(problem.kernel.name, problem.kernel.origins, best.schedule, predicted)
+    return Row(problem.key, entry, problem.calls, best.answers, tried, 0)
 
 
 def _incumbent(outcomes: Mapping[object, Outcome]) -> tuple[float, float] | None:
@@ -211,7 +251,7 @@ def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state:
         else:
             found[number] = known
     tasks = [_task(problem, plain, tried[number], state.target, TASK_SECONDS) for number in fresh]
-    for position, outcome in state.evaluate(tasks):
+    for position, outcome in _outcomes(state, tasks):
         found[fresh[position]] = outcome
         state.journal.add(problem.key, tried[fresh[position]].schedule, outcome)
         if state.late:
@@ -226,13 +266,18 @@ def _task(problem: Problem, plain: Candidate, other: Candidate, target: Target, 
     return Task(print_kernel(problem.kernel), target, to_json(plain.schedule), to_json(other.schedule), seconds, repeat)
 
 
+def _outcomes(state: _State, tasks: list[Task]) -> Iterator[tuple[int, Outcome]]:
+    assert state.evaluate is not None
+    return state.evaluate(tasks)
+
+
 def _confirmed(problem: Problem, plain: Candidate, best: Candidate, state: _State) -> tuple[Candidate, tuple[float, float]]:
     """`best`, where a longer measurement finds it faster again, else `plain`; and both times."""
     name = f"{problem.key}-again"
     outcome = state.journal.find(name, best.schedule)
     if outcome is None:
         task = _task(problem, plain, best, state.target, TASK_SECONDS * CONFIRMED)
-        outcome = next(outcome for _, outcome in state.evaluate([task]))
+        outcome = next(outcome for _, outcome in _outcomes(state, [task]))
         state.journal.add(name, best.schedule, outcome)
     if outcome.status == "ok" and outcome.seconds < WORTH * outcome.incumbent:
         return best, (outcome.incumbent, outcome.seconds)
