@@ -237,6 +237,32 @@ def test_attention_of_grouped_heads_to_an_open_past() -> None:
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
 
 
+MASKED = """g (float[batch, 2, length, 4] q, float[batch, 2, length, 4] k, float[batch, 2, length, 4] v, float[length, total] m,
+  float[batch, 2, past, 4] pk, float[batch, 2, past, 4] pv) => (float[b, h, l, d] y, float[b, h, t, d] nk, float[b, h, t, d] nv) {
+  y, nk, nv = Attention(q, k, v, m, pk, pv)
+}"""
+
+
+def test_an_extent_of_an_input_can_be_a_sum_of_dimensions(tmp_path: Path) -> None:
+    """As exporters write it: past + length. Another sum is refused when it is passed."""
+    model = parser.parse_model(HEAD.replace("21", "23") + MASKED)
+    ranges = {"batch": (1, 2), "length": (1, 4), "past": (1, 5)}
+    with pytest.raises(ModelError, match="give them one name"):
+        import_model(model, dims={**ranges, "total": (2, 9)})
+    model.graph.input[3].type.tensor_type.shape.dim[1].dim_param = "past + length"
+    tgc.compile(model, "cpu", tmp_path / "out", dims=ranges)
+    loaded = tgc.load(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    for batch, length, past in ((2, 4, 5), (1, 3, 2), (2, 1, 1)):
+        new, old = (batch, 2, length, 4), (batch, 2, past, 4)
+        shapes = {"q": new, "k": new, "v": new, "m": (length, past + length), "pk": old, "pv": old}
+        inputs = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        for found, expected in zip(loaded.run(inputs).values(), ReferenceEvaluator(model).run(None, inputs), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(OptionError, match="axis 1 of input 'm' is 3, where the dimensions say 2"):
+        loaded.run({**inputs, "m": np.ones((1, 3), np.float32)})
+
+
 PYRAMID = (
     HEAD
     + """g (float[batch, 2, height, width] x, float[2, 2, 3, 3] w) => (float[b, c, h, v] y) {

@@ -18,7 +18,7 @@ from tgc.ir.graph import Expand as ExpandNode
 from tgc.ir.graph import Gather, Graph, Input, Map, Node, Reshape, Shape, Slice, postorder, sources
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.lengths import Length, Polynomial, Symbol, of_symbol
-from tgc.ir.open_shapes import Dimension, OpenShapes, Sizes
+from tgc.ir.open_shapes import Dimension, OpenShapes, Sizes, Sum
 from tgc.ir.rebuild import rebuild
 
 
@@ -82,11 +82,41 @@ def closed(b: LoweringBuilder, graph: Graph, dims: Sequence[Dimension], shapes: 
         lengths = next(name for name in ("lengths", "output_lengths", "lengths_of_outputs") if name not in names)
         parts = [b.graph.reshape(live.length_node(b, Length(p)), (1,)) for p in places]
         outputs.append((lengths, b.graph.concat(tuple(parts), 0)))
-    numbers = {dim.name: number for number, dim in enumerate(dims)}
-    inputs = tuple(tuple(numbers[_symbol(size).name] if isinstance(size, Length) else None for size in shape) for shape in shapes)
+    open_sizes = dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, Length))
+    sums = tuple(dict.fromkeys(_sum(size, dims) for size in open_sizes if _own_number(size, dims) is None))
+    numbers = {size: _number(size, dims, sums) for size in open_sizes}
+    inputs = tuple(tuple(numbers[size] if isinstance(size, Length) else None for size in shape) for shape in shapes)
     sources_ = (*graph.inputs, *(b.graph.input(dim.input, I64, ()) for dim in dims))
-    open_shapes = OpenShapes(tuple(dims), inputs, tuple(axes), lengths)
+    open_shapes = OpenShapes(tuple(dims), inputs, tuple(axes), lengths, sums)
     return replace(_plain(Graph(graph.name, sources_, tuple(outputs))), open=open_shapes)
+
+
+def _own_number(size: Length, dims: Sequence[Dimension]) -> int | None:
+    """The number of the dimension that an input's extent is."""
+    if len(size.polynomial) == 1 and isinstance(size.polynomial[0][0][0], Symbol):
+        symbol = _symbol(size)
+        if size == symbol.unit * of_symbol(symbol):
+            return [dim.name for dim in dims].index(symbol.name)
+    return None
+
+
+def _number(size: Length, dims: Sequence[Dimension], sums: Sequence[Sum]) -> int:
+    own = _own_number(size, dims)
+    return len(dims) + sums.index(_sum(size, dims)) if own is None else own
+
+
+def _sum(size: Length, dims: Sequence[Dimension]) -> Sum:
+    """An input's extent as a sum of dimensions. Raises OptionError where it is none."""
+    constant, terms = 0, list[tuple[int, int]]()
+    for monomial, factor in size.polynomial:
+        match monomial:
+            case ():
+                constant = factor
+            case (Symbol(name, unit=unit),) if factor % unit == 0:
+                terms.append(([dim.name for dim in dims].index(name), factor // unit))
+            case _:
+                raise OptionError(f"an input's extent {size} is no sum of dimensions", hint="pin one of them")
+    return Sum(constant, tuple(terms))
 
 
 def _plain(graph: Graph) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,8 +93,34 @@ def _resolve(one: Declared, shape: Shape | None, sizes: Mapping[str, int]) -> Sh
         return shape
     if one.dims is None:
         return None
-    found = [sizes.get(d, -1) if isinstance(d, str) else d for d in one.dims]
-    return None if -1 in found else tuple(found)
+    found = [size_of(d, sizes) if isinstance(d, str) else d for d in one.dims]
+    return None if None in found else tuple(size for size in found if size is not None)
+
+
+def size_of(text: str, sizes: Mapping[str, int]) -> int | None:
+    """The size of a dimension that is called so, or what a formula of sizes such as "past + length" comes to; None for neither."""
+    if text in sizes:
+        return sizes[text]
+    try:
+        return _value(ast.parse(text, mode="eval").body, sizes)
+    except (SyntaxError, KeyError, ValueError):
+        return None
+
+
+def _value(formula: ast.expr, sizes: Mapping[str, int]) -> int:
+    """Raises KeyError for a name without a size, and ValueError for what is no sum or product."""
+    match formula:
+        case ast.Name(name):
+            return sizes[name]
+        case ast.Constant(int(value)):
+            return value
+        case ast.BinOp(left, ast.Add(), right):
+            return _value(left, sizes) + _value(right, sizes)
+        case ast.BinOp(left, ast.Sub(), right):
+            return _value(left, sizes) - _value(right, sizes)
+        case ast.BinOp(left, ast.Mult(), right):
+            return _value(left, sizes) * _value(right, sizes)
+    raise ValueError(formula)
 
 
 def _unpinned(missing: Sequence[Declared], sizes: Mapping[str, int]) -> OptionError:

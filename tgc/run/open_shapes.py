@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tgc.errors import OptionError
 from tgc.ir.dtypes import DType
-from tgc.ir.open_shapes import Dimension, OpenShapes
+from tgc.ir.open_shapes import Dimension, OpenShapes, Sum
 
 Array = npt.NDArray[np.generic]
 Shape = tuple[int, ...]
@@ -23,14 +23,27 @@ def sizes_of(open_shapes: OpenShapes, names: Sequence[str], shapes: Mapping[str,
     found: dict[str, tuple[int, str]] = {}
     for name, axes in zip(names, open_shapes.inputs, strict=True):
         for axis, number in enumerate(axes):
-            if number is None or name not in shapes:
+            if number is None or name not in shapes or number >= len(open_shapes.dimensions):
                 continue
             dim, size = open_shapes.dimensions[number], shapes[name][axis]
             first, where = found.setdefault(dim.name, (size, name))
             if first != size:
                 raise OptionError(f"dimension {dim.name!r} is {first} in input {where!r} and {size} in input {name!r}")
             _require_allowed(dim, size, f"input {name!r}")
-    return {name: size for name, (size, _) in found.items()}
+    sizes = {name: size for name, (size, _) in found.items()}
+    _require_sums(open_shapes, names, shapes, sizes)
+    return sizes
+
+
+def _require_sums(open_shapes: OpenShapes, names: Sequence[str], shapes: Mapping[str, Shape], sizes: Mapping[str, int]) -> None:
+    """Raises OptionError where an axis that is a sum of dimensions has another extent than they say."""
+    if not open_shapes.sums:
+        return
+    numbers = open_shapes.extents(allowed(open_shapes, sizes))
+    for name, axes in zip(names, open_shapes.inputs, strict=True):
+        for axis, number in enumerate(axes):
+            if number is not None and name in shapes and shapes[name][axis] != numbers[number]:
+                raise OptionError(f"axis {axis} of input {name!r} is {shapes[name][axis]}, where the dimensions say {numbers[number]}")
 
 
 def allowed(open_shapes: OpenShapes | None, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -96,7 +109,8 @@ def read_open_shapes(entry: Any) -> OpenShapes | None:
         Dimension(str(d["name"]), int(d["low"]), int(d["high"]), str(d["input"]), int(d.get("step", 1))) for d in entry["dimensions"]
     )
     rows = [tuple(tuple(axes) for axes in entry[kind]) for kind in ("inputs", "outputs")]
-    return OpenShapes(dims, rows[0], rows[1], entry["lengths"])
+    sums = tuple(Sum(int(s["constant"]), tuple((int(n), int(f)) for n, f in s["terms"])) for s in entry.get("sums", ()))
+    return OpenShapes(dims, rows[0], rows[1], entry["lengths"], sums)
 
 
 class Shaped(Protocol):
@@ -124,6 +138,6 @@ def inputs_at(open_shapes: OpenShapes | None, tensors: Sequence[Shaped], sizes: 
 
     Raises OptionError for sizes that cannot be.
     """
-    numbers = tuple(allowed(open_shapes, sizes).values())
+    numbers = open_shapes.extents(allowed(open_shapes, sizes)) if open_shapes else tuple(allowed(None, sizes).values())
     rows = open_shapes.inputs if open_shapes else tuple((None,) * len(tensor.shape) for tensor in tensors)
     return tuple(Sized(t.name, t.dtype, shape_at(t.shape, axes, numbers)) for t, axes in zip(tensors, rows, strict=False))
