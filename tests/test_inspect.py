@@ -117,6 +117,18 @@ def test_the_page_stands_alone(model: Path, tmp_path: Path) -> None:
     assert not [line for line in text.replace("http://www.w3.org/2000/svg", "").splitlines() if "http" in line or "src=" in line]
 
 
+def edges(steps: list[dict[str, list[str]]]) -> set[tuple[int, int]]:
+    """From each step that wrote a part of what another reads, to that."""
+    found, writers, read = set(), dict[str, list[int]](), set[str]()
+    for number, step in enumerate(steps):
+        found |= {(writer, number) for name in step["reads"] for writer in writers.get(name, [])}
+        read.update(step["reads"])
+        for name in step["writes"]:
+            writers[name] = [number] if name in read else [*writers.get(name, []), number]
+            read.discard(name)
+    return found
+
+
 def test_the_page_in_a_browser(model: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -129,3 +141,5 @@ def test_the_page_in_a_browser(model: Path, tmp_path: Path) -> None:
     for part in ("timeline", "roofline", "memory", "graph"):
         assert f'<div id="{part}"><svg' in body.replace("&quot;", '"')
     assert "net.c:" in body
+    steps = json.loads(driver.compile(model, "c").files["manifest.json"])["steps"]
+    assert body.count('stroke="#9fb0c0"') == len(edges(steps)) > len(steps) - 2
