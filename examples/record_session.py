@@ -25,7 +25,7 @@ COMMANDS = (
     "tgc compile MODEL --target c -o out",
     "ls out",
     "tgc verify MODEL --target c",
-    "tgc bench MODEL --against onnxruntime,openvino,mnn --budget 26ms",
+    "tgc bench MODEL --against onnxruntime,openvino,mnn --budget 26ms --seconds 30",
     "tgc inspect MODEL --target c --measure | head -12",
     "tgc verify MODEL --target c --bounds | head -6",
     "tgc job MODEL --target x86-64-v3 -o job.toml && tgc build job.toml --check",

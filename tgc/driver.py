@@ -99,10 +99,10 @@ def _locked(
     from tgc.passes.heuristic import scheduler_for
 
     graph, target = subject
-    plain = (maker or scheduler_for)(target)
+    plain = maker(target) if maker else None
     if lock is None:
         return compile_graph(graph, target, scheduler=plain, **how), ()
-    pins = pinned(lock if isinstance(lock, Lock) else read_lock(lock), target, plain)
+    pins = pinned(lock if isinstance(lock, Lock) else read_lock(lock), target, plain or scheduler_for(target))
     program = compile_graph(graph, target, scheduler=pins.schedule, **how)
     pins.require_all_used()
     return program, tuple(pins.missing)
