@@ -9,6 +9,7 @@ from tgc.ir.graph import Expand, Graph, Node, Permute, Reshape
 from tgc.ir.partition import Fill, Partition, Region
 from tgc.passes.layout import layout
 from tgc.passes.partition import partition
+from tgc.passes.winograd import winograd
 
 
 def laid_out(graph: Graph) -> Partition:
@@ -121,3 +122,17 @@ def test_inputs_and_outputs_stay_row_major() -> None:
     padded = net.pad(net.relu(net.conv(x, 8)), (0, 0, 1, 1), (0, 0, 1, 1), Lit(1.0, F32))
     plan = laid_out(net.graph(padded, net.conv(padded, 4, 1, pad=0)))
     assert all(block.order == tuple(range(len(block.shape))) for block in plan.blocks.values() if block.role != "arena")
+
+
+def test_channels_stay_last_behind_tiles_that_a_pool_reads() -> None:
+    """The transform from Winograd's points is stored in tiles, [1, n, o, y, 4, x, 4], none of which its operand has: 4 counts places."""
+    net = Net()
+    made = net.conv(net.image(1, 16, 64, 64), 16)
+    windows = net.window(net.window(made, 2, 3, 2), 3, 3, 2)
+    pooled = net.reduce(ops.MAX, windows, (4, 5))
+    plan = laid_out(winograd(net.graph(net.conv(net.reshape(pooled, pooled.shape[:4]), 8, 1, pad=0)), "4", 1 << 20))
+    stored = [step for step in plan.steps if isinstance(step, Region) and plan.blocks[step.place.block].role == "arena"]
+    tiles = next(step for step in stored if len(step.body.shape) == 7)
+    assert plan.blocks[tiles.place.block].order == (0, 1, 3, 4, 5, 6, 2)
+    behind = next(step for step in stored[stored.index(tiles) + 1 :] if step.contraction is None)
+    assert plan.blocks[behind.place.block].order[-1] == 1, "the pool"

@@ -154,35 +154,43 @@ def _identity_of(node: Node) -> Arg:
 
 
 def _followed_order(state: _State, region: Region, at: Vector) -> Order | None:
-    """The order of the largest tensor that is read along all of the body's axes; None where none is."""
-    best: tuple[int, Order] | None = None
+    """The order of the largest tensor that is read along all of the body's axes, or else along most; None where none is."""
+    best: tuple[int, int, Order] | None = None
     own = _variables(at)
     for node, index in reads(region, state.partition, at):
         place = state.places.get(node)
-        if place is None or place is region.place or not own <= _variables(index):
+        along = len(own & _variables(index))
+        if place is None or place is region.place or along < (len(own) if state.texels else min(2, len(own))):
             continue
-        order = _order_along(at, index, state.blocks[place.block].order)
-        if order is not None and (best is None or prod(node.shape) > best[0]):
-            best = (prod(node.shape), order)
-    return best[1] if best is not None else None
+        order = _order_along(at, index, state.blocks[place.block].order, tiles=not state.texels)
+        if order is not None and (best is None or (along, prod(node.shape)) > best[:2]):
+            best = (along, prod(node.shape), order)
+    return best[2] if best is not None else None
 
 
 def _variables(at: Vector) -> frozenset[Var]:
     return frozenset().union(*(ix.variables(component) for component in at))
 
 
-def _order_along(at: Vector, index: Vector, order: Order) -> Order | None:
+def _order_along(at: Vector, index: Vector, order: Order, *, tiles: bool) -> Order | None:
     """The body's axes in the order in which memory read at `index` has them; None where an axis is spread over several.
 
-    Axes along which nothing is read come first, for they repeat what is read.
+    With `tiles` it may be spread over neighbours, a number of a tile and a place in it; texels of images go their own way.
+    An axis along which nothing is read stays behind the one that it follows in the body, as the parts of a tile do; the rest of these
+    come first, for they repeat what is read.
     """
     axis_of = {var: axis for axis, component in enumerate(at) for var in ix.variables(component)}
     found: list[int] = []
     for component in (index[axis] for axis in order):
         own = {axis_of[var] for var in ix.variables(component) if var in axis_of}
+        if tiles and found and own == {found[-1]}:
+            continue  # the next part of an axis that is read in tiles
         if len(own) > 1 or own & set(found):
             return None
         found.extend(own)
+    for axis in range(1, len(at)):
+        if axis not in found and axis - 1 in found:
+            found.insert(found.index(axis - 1) + 1, axis)
     return (*(axis for axis in range(len(at)) if axis not in found), *found)
 
 
