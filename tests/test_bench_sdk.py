@@ -125,13 +125,46 @@ def test_over_a_fake_adb(model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     adb.chmod(0o755)
     monkeypatch.setenv("TGC_ADB", str(adb))
     monkeypatch.setenv("TGC_SDK_PLATFORM", fake_sdk.PLATFORM)
-    report = measured(capsys, model, "--against", "qnn", "--device", "adb:emulator-5554")
+    report = measured(capsys, model, "--target", "c", "--against", "qnn", "--device", "adb:emulator-5554")
     assert not report["failures"]
+    assert report["measurements"][0]["note"] == "on adb:emulator-5554, one thread"
     assert report["measurements"][1]["note"] == "on adb:emulator-5554"
     assert report["measurements"][1]["error"] < 1e-4
     assert not list(phone.iterdir())
-    (reason,) = measured(capsys, model, "--against", "qnn", "--device", "adb:other")["failures"]
-    assert "device 'other' not found" in reason[1]
+    assert cli.invoke(["bench", str(model), "--target", "c", "--device", "adb:other"]) == 1
+    assert "device 'other' not found" in capsys.readouterr().err
+    assert cli.invoke(["bench", str(model), "--device", "adb"]) == 1
+    assert "is the processor of this machine" in capsys.readouterr().err
+
+
+EMULATED = """#!/bin/sh
+case "$*" in
+  *"./bench_main "*) exec {python} {adb} "$1" "$(echo "$2" | sed 's|./bench_main |{qemu} ./bench_main |')" ;;
+esac
+exec {python} {adb} "$@"
+"""
+
+
+@pytest.mark.usefixtures("root")
+def test_an_arm_program(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-compiled here, run on a phone that is an emulator, and compared with ONNX Runtime behind the SDK's programs."""
+    qemu = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    if not qemu or not shutil.which("aarch64-linux-gnu-gcc"):
+        pytest.skip("needs aarch64-linux-gnu-gcc and qemu-aarch64")
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "adb.py").write_text(ADB.format(python=sys.executable, folder=str(tmp_path / "phone")))
+    (tmp_path / "adb").write_text(EMULATED.format(python=sys.executable, adb=tmp_path / "adb.py", qemu=qemu))
+    (tmp_path / "adb").chmod(0o755)
+    monkeypatch.setenv("TGC_ADB", str(tmp_path / "adb"))
+    monkeypatch.setenv("TGC_DEVICE_CC", "aarch64-linux-gnu-gcc -static")
+    monkeypatch.setenv("TGC_SDK_PLATFORM", fake_sdk.PLATFORM)
+    report = measured(capsys, model, "--target", "cortex-a75", "--device", "adb", "--against", "onnxruntime,qnn")
+    assert report["failures"] == [["onnxruntime", "runs here only, not on adb"]]
+    row, other = report["measurements"]
+    assert other["error"] < 1e-4
+    assert row["note"] == "on adb, one thread"
+    assert row["latency"]["runs"] >= 5
+    assert row["first"] > 0
 
 
 @pytest.fixture
@@ -186,8 +219,9 @@ def test_over_ssh(board: str, model: Path, tmp_path: Path, capsys: pytest.Captur
     folder = tmp_path / "there"
     folder.mkdir()
     where = f"ssh:{getpass.getuser()}@127.0.0.1:{folder}"
-    report = measured(capsys, model, "--against", "snpe", "--device", where)
+    report = measured(capsys, model, "--target", "c", "--against", "snpe", "--device", where)
     assert not report["failures"]
+    assert report["measurements"][0]["note"].startswith("on ssh:")
     assert report["measurements"][1]["note"].startswith("on ssh:")
     assert report["measurements"][1]["error"] < 1e-4
     assert not list(folder.iterdir())

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from test_bench_sdk import ADB
 from test_bisect import broken_at
 
 from tgc import cli, driver, passes
@@ -56,10 +57,13 @@ def policy_model() -> onnx.ModelProto:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that an example names, in the current folder; no device, an empty store, and my-check among the programs."""
+    """Everything that an example names, here; a phone that is a folder, an empty store, my-check among the programs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TGC_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("TGC_ADB", "no-such-adb")
+    (tmp_path / "phone").mkdir()
+    Path("adb").write_text(ADB.format(python=sys.executable, folder=str(tmp_path / "phone")))
+    Path("adb").chmod(0o755)
+    monkeypatch.setenv("TGC_ADB", str(tmp_path / "adb"))
     onnx.save(image_model(), "model.onnx")
     onnx.save(policy_model(), "policy.onnx")
     np.save("photo.npy", np.ones((1, 3, 224, 224), np.float32))

@@ -122,8 +122,10 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """Runs `artifact`, compiled from the file `model`, and the engines `against` in turns, on as many threads each.
 
-    python: the interpreter that has the other engines. device: where the SDKs' run. Raises TgcError where tgc itself does not run.
+    python: the interpreter that has the other engines. device: where tgc and the SDKs run. Raises TgcError where tgc itself does not run.
     """
+    if device != "local" and artifact.target.name == "cpu":
+        raise OptionError("is the processor of this machine", "--target", "name the device's, such as cortex-a75, or take c")
     threads = artifact.target.threads if artifact.program.shared else 1
     with tempfile.TemporaryDirectory(prefix="tgc-bench-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -131,9 +133,10 @@ def compare(
         job = {"model": str(model.resolve()), "inputs": str(folder / "inputs.npz"), "outputs": [name for name, _ in artifact.graph.outputs],
                "threads": threads, "device": device, "reference": str(folder / "tgc.npz")}  # fmt: skip
         compiled = artifact.write(folder / "tgc")
-        tgc.load(compiled, threads=threads)  # source code is built before the clock starts
-        workers = []
-        for engine in ("tgc", *against):
+        if device == "local":
+            tgc.load(compiled, threads=threads)  # source code is built before the clock starts
+        workers, away = [], [engine for engine in against if device != "local" and engine not in sdk.ENGINES]
+        for engine in ("tgc", *(engine for engine in against if engine not in away)):
             if watch:
                 watch(f"starting {engine}")
             own = {**job, "folder": str(folder / engine)}
@@ -143,7 +146,8 @@ def compare(
         if workers[0].failure:
             raise TgcError(f"the compiled model does not run: {workers[0].failure}", artifact.name)
         _take_turns([worker for worker in workers if not worker.failure], seconds, watch)
-        return _report(artifact, [w for w in workers if not w.failure], [(w.engine, w.failure) for w in workers if w.failure], peak)
+        failures = [(w.engine, w.failure) for w in workers if w.failure] + [(engine, f"runs here only, not on {device}") for engine in away]
+        return _report(artifact, [w for w in workers if not w.failure], failures, peak)
 
 
 @contextmanager
@@ -154,7 +158,9 @@ def _started(engine: str, job: dict[str, object], python: str) -> Iterator[_Work
     results, specification = folder.parent / f"{engine}.npz", folder.parent / f"{engine}.json"
     specification.write_text(json.dumps({**job, "results": str(results)}))
     environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "PYTHONSAFEPATH": "1"}
-    program = ["-m", "tgc.bench.sdk_worker"] if engine in sdk.ENGINES else [str(_WORKER)]
+    away = engine == "tgc" and job["device"] != "local"
+    module = "tgc.bench.sdk_worker" if engine in sdk.ENGINES else "tgc.bench.device_worker" if away else ""
+    program = ["-m", module] if module else [str(_WORKER)]
     if engine == "tgc" or engine in sdk.ENGINES:
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(tgc.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     try:

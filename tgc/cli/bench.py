@@ -39,7 +39,7 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
                    "qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.")
 @click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
 @click.option("--device", default="local", show_default=True, metavar="DEVICE",
-              help="Where the engines of SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
+              help="Where tgc, SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
 @click.option("--seconds", default=3.0, show_default=True, help="How long to measure, all engines together.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Exit with 1 where tgc's median is above it, such as 26ms.")
 @click.option("--regression", default=10.0, show_default=True, metavar="PERCENT", help="How much slower than OLD.json may be.")
@@ -62,7 +62,7 @@ def bench(
       tgc bench model.onnx --target c --seconds 10 --json
       tgc bench model.onnx --against onnxruntime,openvino --budget 26ms
       tgc bench model.onnx --against old.json --price 300 --watts 15
-      tgc bench model.onnx --against qnn-htp --device adb
+      tgc bench model.onnx --target c --against qnn-htp --device adb
     """
     from tgc.bench.compare import compare
     from tgc.bench.device import parse
@@ -151,7 +151,7 @@ def _print(report: Comparison, rates: list[dict[str, float | None]]) -> None:
     for row in report.rows:
         if row.note:
             click.echo(f"{row.engine}: {row.note}{', its times tell nothing of the device' if row.note == 'emulated' else ''}")
-    for row in (row for row in report.rows[1:] if not row.note):
+    for row in (row for row in report.rows[1:] if row.note != "emulated"):
         click.echo(f"median is {report.rows[0].latency.median / row.latency.median:.2f} times {row.engine}'s")
     click.echo(f"target {report.target}, {report.kernels} kernels; arena {size(report.arena)}, weights {size(report.weights)}, "
                f"artifact {size(report.artifact)}; compiled in {duration(report.compile_seconds)}")  # fmt: skip
