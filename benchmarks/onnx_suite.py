@@ -4,8 +4,8 @@
 
 inputs: each test as it is, its inputs known at run time. constants: all inputs are compiled in, so that the folder computes the
 outputs. symbolic: the dimensions of the inputs are open, or one of them, one artifact is run at the recorded sizes and at the next smaller
-ones; what cannot be open is refused. The tests' own tolerances hold. Everything runs in worker processes that load what they compiled; a test that
-brings one down, or takes longer than --limit seconds, fails, and the rest goes on. Results are written to
+ones; what cannot be open is refused. The tests' own tolerances hold. Everything runs in worker processes that load what they compiled; a
+test that brings one down, or takes longer than --limit seconds, fails, and the rest goes on. Results are written to
 benchmarks/results/onnx_suite.json, which docs/onnx-support.md is made from (benchmarks/onnx_support.py). Exit status 1 where a test gives
 a wrong answer, or is refused and not listed in tests/onnx_excluded.txt.
 """
