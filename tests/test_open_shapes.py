@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import pytest
+from c_build import STRICT, checked, compiler
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
@@ -325,3 +327,43 @@ def test_images_of_open_size_are_not_resized_to_a_fixed_one() -> None:
     text = HEAD + "g (float[1, 1, n, 8] x) => (float[1, 1, 4, 4] y) { s = Constant<value_ints=[1, 1, 4, 4]>() y = Resize(x, , , s) }"
     with pytest.raises(UnsupportedError, match="an axis of n elements resized to 4"):
         import_model(parser.parse_model(text), dims={"n": (1, 8)})
+
+
+SIZES_MAIN = """
+#include <stdio.h>
+#include "g.h"
+static unsigned char arena[G_ARENA_BYTES + 1] __attribute__((aligned(G_ALIGNMENT)));
+int main(void) {
+  float x[G_X_COUNT], z[G_Z_COUNT], e[G_E_COUNT];
+  int64_t lengths[64], bound = 2;
+  g_context first, context;
+  for (int i = 0; i < (int)G_X_COUNT; ++i) x[i] = (float)i;
+  if (g_init(&first, arena, sizeof arena, NULL) != TGC_OK) return 1;
+  g_bind_x(&first, x), g_bind_z(&first, z), g_bind_e(&first, e), g_bind_lengths(&first, lengths);
+  context = first;
+  if (g_set_n(&context, 10) != TGC_BAD_ARGUMENT || g_set_n(&context, 3) != TGC_BAD_ARGUMENT) return 2;
+  if (g_run(&context) != TGC_OK) return 3;
+  printf("%g", z[0]);
+  if (g_set_n(&context, 4) != TGC_OK || g_run(&context) != TGC_OK) return 4;
+  printf(" %g", z[0]);
+  if (g_bind_n(&context, &bound) != TGC_OK || g_run(&context) != TGC_OK) return 5;
+  printf(" %g", z[0]);
+  if (g_set_n(&context, 6) != TGC_OK || g_run(&context) != TGC_OK) return 6;
+  printf(" %g", z[0]);
+  if (g_run(&first) != TGC_OK) return 7;
+  printf(" %g", z[0]);
+  return 0;
+}
+"""
+
+
+def test_the_header_sets_sizes(tmp_path: Path) -> None:
+    """The largest at first, what is set or bound last, in a copy of a context too; what is not allowed is refused."""
+    cc = compiler("gcc", "clang")
+    model = parser.parse_model(HEAD + "g (float[n] x) => (float[1] z, float[n] e) { z = ReduceSum(x) e = Relu(x) }")
+    files = tgc.compile(model, "c", tmp_path / "out", dims={"n": (2, 8, 2)}, weights="embed").files
+    (tmp_path / "out" / "main.c").write_text(SIZES_MAIN)
+    sources = [name for name in files if name.endswith(".c") and name != "example_main.c"]
+    checked([cc, *STRICT, "-o", "main", "main.c", *sources, "-lm"], tmp_path / "out")
+    done = subprocess.run(["./main"], cwd=tmp_path / "out", capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["28", "6", "1", "15", "28"]

@@ -5,7 +5,7 @@ Every function here is pure: it answers file name -> bytes. Templates only lay o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import tgc
 from tgc.backends.golden import Golden, scratch_bytes
 from tgc.backends.manifest import manifest
-from tgc.backends.names import c_string, comment, entry_views, state_views, tensor_views
+from tgc.backends.names import TensorView, c_string, comment, entry_views, state_views, tensor_views
 from tgc.backends.options import EmitOptions
 from tgc.errors import OptionError
 from tgc.ir.program import Program
@@ -65,7 +65,16 @@ def fields(program: Program, target: Target, options: EmitOptions) -> dict[str, 
         "embedded": embeds(program, options), "separate_weights": separates(program, options),
         "sha256": ", ".join(f"0x{byte:02x}" for byte in program.weights_digest),
         "threads": bool(program.shared), "selftest_bytes": scratch_bytes(program) if options.golden else None, "comment": comment,
+        "dimensions": _dimensions(program, inputs),
     }  # fmt: skip
+
+
+def _dimensions(program: Program, inputs: Sequence[TensorView]) -> list[dict[str, object]]:
+    """The open dimensions: what each is called, its range, and the position of the input that passes it."""
+    by_name = {view.name: view for view in inputs}
+    dims = program.open.dimensions if program.open else ()
+    return [{"view": by_name[dim.input], "name": comment(dim.name), "text": str(dim), "low": dim.low, "high": dim.high, "step": dim.step}
+            for dim in dims]  # fmt: skip
 
 
 def cpu_files(program: Program, target: Target, options: EmitOptions, code: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -19,7 +19,10 @@ from tgc.ir.interface import Entry, Interface
 from tgc.ir.rebuild import rebuild
 
 _PART = re.compile(r"(?P<name>.*?)\[(?P<slices>[-0-9:, ]*)\]")
-_RESERVED = frozenset(("init", "select", "enqueue", "release", "selftest", "reset", "model", "context", "golden", "weights", "bind", "map"))
+_RESERVED = frozenset(
+    ("init", "select", "enqueue", "release", "selftest", "reset", "model", "context", "golden", "weights", "bind", "map", "bound")
+)
+_PREFIXES = ("bind_", "map_", "enqueue_", "set_")
 MAIN = "run"
 
 
@@ -154,7 +157,7 @@ def _entries(
     names = [name for name, _ in graph.outputs]
     made: list[Entry] = []
     for entry, listed in wanted.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", entry) or entry in _RESERVED or entry.startswith(("bind_", "map_", "enqueue_")):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", entry) or entry in _RESERVED or entry.startswith(_PREFIXES):
             raise OptionError(f"an entry point cannot be called {entry!r}", "--entry", "take another C identifier")
         chosen = set()
         for name in listed:
