@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import ml_dtypes
@@ -78,7 +79,9 @@ def test_lowering_matches_its_schemas(lowering: Lowering) -> None:
     found = schemas(lowering)
     if lowering.domain == "" and lowering.op_type not in FOREIGN:
         assert {s.since_version for s in found} == set(lowering.since), "versions that ONNX does not have"
-    takes, signature = parameters(lowering.function), inspect.signature(lowering.function).parameters
+    takes = parameters(lowering.function)
+    defaults = {name: p.default for name, p in inspect.signature(lowering.function).parameters.items()}
+    defaults |= {field.name: getattr(group, field.name) for group in takes.groups.values() for field in fields(group)}
     attributes: set[str] = set()
     for schema in found:
         repeats = onnx.defs.OpSchema.FormalParameterOption.Variadic
@@ -92,7 +95,7 @@ def test_lowering_matches_its_schemas(lowering: Lowering) -> None:
                 default = helper.get_attribute_value(attribute.default_value)
                 plain = plain_value(default)
                 expected = pytest.approx(plain, rel=1e-6) if isinstance(plain, float) else plain
-                assert signature[name].default == expected, f"default of {name}"
+                assert defaults[name] == expected, f"default of {name}"
     assert not found or attributes == set(takes.attributes)
 
 
@@ -101,6 +104,21 @@ def plain_value(value: object) -> object:
     if isinstance(value, list):
         return tuple(plain_value(entry) for entry in value)
     return value.decode() if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True)
+class Sides:
+    pads: tuple[int, ...] = ()
+    mode: str = "zero"
+
+
+def test_a_dataclass_as_default_stands_for_its_fields() -> None:
+    def padded(b: LoweringBuilder, x: Node, *, axis: int = 0, sides: Sides = Sides()) -> Node:
+        raise NotImplementedError
+
+    takes = parameters(padded)
+    assert takes.attributes == ("axis", "pads", "mode")
+    assert takes.arranged({"axis": 1, "mode": "edge"}) == {"axis": 1, "sides": Sides(mode="edge")}
 
 
 def test_attributes_and_inputs_reach_the_lowering_as_plain_values() -> None:

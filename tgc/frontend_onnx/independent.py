@@ -42,7 +42,7 @@ def call(
 ) -> Node | tuple[Node, ...]:
     """What `lowering` makes of inputs of which some may have open axes. Raises UnsupportedError where it cannot have them open."""
     if not any(node is not None and is_open(node.shape) for node in inputs):
-        return lowering.function(b, *inputs, **attributes)
+        return lowering.apply(b, inputs, attributes)
     rule = RULES.get((lowering.domain, lowering.op_type))
     if rule is not None:
         text = rule if isinstance(rule, str) else rule(Call(b, tuple(inputs), attributes))
@@ -51,7 +51,7 @@ def call(
             return _largest(b, lowering, text, extents, inputs, attributes)
     if rule is not None and lowering.op_type not in ADMITTED:
         raise refusal(b, _first_open(inputs))
-    return lowering.function(b, *admitted(b, inputs), **attributes)
+    return lowering.apply(b, admitted(b, inputs), attributes)
 
 
 def _largest(
@@ -64,7 +64,7 @@ def _largest(
 ) -> Node | tuple[Node, ...]:
     plain = [node if node is None or not is_open(node.shape) else settled(b, node) for node in _with_lengths(b, inputs, attributes)]
     b.values = tuple(plain)
-    made = lowering.function(b, *plain, **attributes)
+    made = lowering.apply(b, plain, attributes)
     results = made if isinstance(made, tuple) else (made,)
     terms = _terms(text, 1)
     shapes = [_opened_shape(b, term, result, extents) for term, result in zip(terms, results, strict=False)]

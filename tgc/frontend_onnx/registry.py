@@ -5,7 +5,8 @@
 
 Positional parameters are the operator's inputs: an optional input that is left out is None, a variadic one is `*xs`.
 Keyword-only parameters are its attributes, as plain values: int, float, str, tuples of them, ndarray for a tensor,
-GraphProto for a subgraph. The result is a node, or a tuple with one node for each output.
+GraphProto for a subgraph. One whose default is a dataclass, `windows: Windows = WINDOWS`, stands for its fields: attributes that
+operators share. The result is a node, or a tuple with one node for each output.
 
 `since` lists the operator versions (the `since_version` of the ONNX schema) that the function implements. A model's opset
 selects one version of each operator; lookup answers the lowering that lists exactly that version, so it never falls
@@ -18,15 +19,20 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from types import MappingProxyType, ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import onnx
 import onnx.defs
 
 from tgc.ir.graph import Node
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from tgc.frontend_onnx.builder import LoweringBuilder
 
 Function = Callable[..., "Node | tuple[Node, ...]"]
 FunctionT = TypeVar("FunctionT", bound=Function)
@@ -41,15 +47,32 @@ class Lowering:
     since: tuple[int, ...]
     function: Function
 
+    def apply(self, b: LoweringBuilder, inputs: Iterable[Node | None], attributes: Mapping[str, object]) -> Node | tuple[Node, ...]:
+        """What the function makes of inputs and attributes that fit it."""
+        return self.function(b, *inputs, **parameters(self.function).arranged(attributes))
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A lowering's inputs in order, whether the last repeats, and its attributes; `required` attributes have no default."""
+    """A lowering's inputs in order, whether the last repeats, and its attributes; `required` attributes have no default.
+
+    groups: keyword parameters that stand for attributes, as they are without any.
+    """
 
     inputs: tuple[str, ...]
     variadic: bool
     attributes: tuple[str, ...]
     required: tuple[str, ...]
+    groups: Mapping[str, DataclassInstance]
+
+    def arranged(self, attributes: Mapping[str, object]) -> dict[str, object]:
+        """Keyword arguments: each attribute by itself or, where it belongs to one, in its group."""
+        grouped = {name: [field.name for field in fields(group)] for name, group in self.groups.items()}
+        alone = {name: value for name, value in attributes.items() if not any(name in names for names in grouped.values())}
+        return alone | {
+            name: replace(self.groups[name], **{field: attributes[field] for field in names if field in attributes})
+            for name, names in grouped.items()
+        }
 
 
 def lowers(op_type: str, *, since: int | tuple[int, ...], domain: str = "") -> Callable[[FunctionT], FunctionT]:
@@ -64,15 +87,19 @@ def lowers(op_type: str, *, since: int | tuple[int, ...], domain: str = "") -> C
     return mark
 
 
+@cache
 def parameters(function: Function) -> Parameters:
     """What `function` takes, after its first parameter, the builder."""
     taken = list(inspect.signature(function).parameters.values())[1:]
-    attributes = [p for p in taken if p.kind is p.KEYWORD_ONLY]
+    keywords = [p for p in taken if p.kind is p.KEYWORD_ONLY]
+    groups = {p.name: p.default for p in keywords if is_dataclass(p.default) and not isinstance(p.default, type)}
+    attributes = [p for p in keywords if p.name not in groups]
     return Parameters(
         inputs=tuple(p.name for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)),
         variadic=any(p.kind is p.VAR_POSITIONAL for p in taken),
-        attributes=tuple(p.name for p in attributes),
+        attributes=(*(p.name for p in attributes), *(field.name for group in groups.values() for field in fields(group))),
         required=tuple(p.name for p in attributes if p.default is p.empty),
+        groups=MappingProxyType(groups),
     )
 
 

@@ -15,15 +15,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.lowerings.spatial import Sliding
+from tgc.frontend_onnx.lowerings.spatial import Sliding, Windows
 from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node
 from tgc.ir.lengths import Length
 
 
-def check(b: LoweringBuilder, x: Node, w: Node, kernel_shape: tuple[int, ...] | None, group: int, channels: int) -> None:
-    """Raises ModelError where the operands do not fit together."""
+def checked_windows(b: LoweringBuilder, x: Node, w: Node, windows: Windows) -> tuple[Sliding, ...]:
+    """The windows of x [N, G*I, *spatial] under weights [G*O, I, *kernel]. Raises ModelError where they do not fit together."""
+    check(b, x, w, windows, w.shape[1] * windows.group)
+    if w.shape[0] % windows.group:
+        raise b.invalid(f"{w.shape[0]} output channels in {windows.group} groups")
+    return windows.over(x.shape[2:], w.shape[2:])
+
+
+def check(b: LoweringBuilder, x: Node, w: Node, windows: Windows, channels: int) -> None:
+    """Raises ModelError where the operands do not fit together; `channels`: of x, as the weights have it."""
+    kernel_shape, group = windows.kernel_shape, windows.group
     for size in (size for size in w.shape[2:] if isinstance(size, Length)):
         raise refusal(b, size)
     if len(x.shape) < 3 or len(x.shape) != len(w.shape):

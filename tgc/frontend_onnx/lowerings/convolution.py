@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from tgc.frontend_onnx import live
 from tgc.frontend_onnx.builder import LoweringBuilder, literal
-from tgc.frontend_onnx.lowerings.contraction import check, convolve, with_bias
+from tgc.frontend_onnx.lowerings.contraction import check, checked_windows, convolve, with_bias
 from tgc.frontend_onnx.lowerings.integer_products import quantised_conv
-from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
+from tgc.frontend_onnx.lowerings.spatial import WINDOWS, Sliding, Windows
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.graph import Node
 
@@ -27,26 +27,15 @@ def conv(
     w: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """X [N, G*I, *spatial], W [G*O, I, *kernel], B [G*O] -> [N, G*O, *out]."""
-    exact = quantised_conv(
-        b, x, w, bias,
-        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
+    exact = quantised_conv(b, x, w, bias, windows)
     if exact is not None:
         return exact
-    check(b, x, w, kernel_shape, group, w.shape[1] * group)
-    if w.shape[0] % group:
-        raise b.invalid(f"{w.shape[0]} output channels in {group} groups")
-    axes = sliding(x.shape[2:], w.shape[2:], auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations)
+    axes = checked_windows(b, x, w, windows)
     padded = b.pad(x, (0, 0, *(a.low for a in axes)), (0, 0, *(a.high for a in axes)))
-    return with_bias(b, convolve(b, padded, w, axes, group), bias)
+    return with_bias(b, convolve(b, padded, w, axes, windows.group), bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +70,27 @@ def conv_transpose(
     w: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
     output_padding: tuple[int, ...] | None = None,
     output_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """X [N, G*I, *spatial], W [G*I, O, *kernel], B [G*O] -> [N, G*O, *out]. What is beyond the live part of an open axis counts as 0."""
-    check(b, x, w, kernel_shape, group, w.shape[0])
+    check(b, x, w, windows, w.shape[0])
     rank = len(x.shape) - 2
-    steps, gaps = strides or (1,) * rank, dilations or (1,) * rank
+    steps, gaps = windows.strides or (1,) * rank, windows.dilations or (1,) * rank
     if live.is_open(x.shape) and not live.is_open(w.shape):
-        _, open_outs = _extents(b, x, w, auto_pad, steps, gaps, pads, output_padding or (0,) * rank, output_shape)
-        made = conv_transpose(
-            b, live.settled(b, live.masked(b, x, range(2, rank + 2), literal(0, x.dtype))), w, bias,
-            auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, output_padding=output_padding,
-            output_shape=output_shape, pads=pads, strides=strides,
-        )  # fmt: skip
+        _, open_outs = _extents(b, x, w, windows, output_padding or (0,) * rank, output_shape)
+        largest = live.settled(b, live.masked(b, x, range(2, rank + 2), literal(0, x.dtype)))
+        made = conv_transpose(b, largest, w, bias, output_padding=output_padding, output_shape=output_shape, windows=windows)
         return live.opened(b, made, (x.shape[0], made.shape[1], *open_outs))
-    crops, outs = _extents(b, x, w, auto_pad, steps, gaps, pads, output_padding or (0,) * rank, output_shape)
+    crops, outs = _extents(b, x, w, windows, output_padding or (0,) * rank, output_shape)
     for d in range(rank):
         if steps[d] > 1 and gaps[d] > 1:
             w = _dilated(b, w, 2 + d, gaps[d])
-    axes = [
-        _phases(x.shape[2 + d], w.shape[2 + d], steps[d], gaps[d] if steps[d] == 1 else 1, crops[d], outs[d]) for d in range(rank)
-    ]
+    axes = [_phases(x.shape[2 + d], w.shape[2 + d], steps[d], gaps[d] if steps[d] == 1 else 1, crops[d], outs[d]) for d in range(rank)]
     padded = b.pad(x, (0, 0, *(a.low for a in axes)), (0, 0, *(a.high for a in axes)))
     plain = [Sliding(0, a.taps, 1, a.dilation, 0, 0, a.count) for a in axes]
-    phases = convolve(b, padded, _phase_weights(b, w, axes, group), plain, group)
+    phases = convolve(b, padded, _phase_weights(b, w, axes, windows.group), plain, windows.group)
     return with_bias(b, _interleaved(b, phases, axes), bias)
 
 
@@ -119,19 +98,18 @@ def _extents(
     b: LoweringBuilder,
     x: Node,
     w: Node,
-    auto_pad: str,
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    pads: tuple[int, ...] | None,
+    windows: Windows,
     output_padding: tuple[int, ...],
     output_shape: tuple[int, ...] | None,
 ) -> tuple[list[int], list[int]]:
     """For each axis, how much of the full result is cropped at the start, and the output's extent."""
     rank = len(x.shape) - 2
+    strides, dilations, pads = windows.strides or (1,) * rank, windows.dilations or (1,) * rank, windows.pads
     if any(len(v) != n for v, n in ((strides, rank), (dilations, rank), (pads or (0,) * 2 * rank, 2 * rank), (output_padding, rank))):
         raise b.invalid(f"strides {strides}, dilations {dilations}, pads {pads}, output_padding {output_padding} for {rank} axes")
     if output_shape is not None and len(output_shape) < rank:
         raise b.invalid(f"output_shape {output_shape} for {rank} axes")
+    auto_pad = windows.auto_pad
     if auto_pad not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise b.invalid(f"auto_pad is {auto_pad!r}")
     full = [(x.shape[2 + d] - 1) * strides[d] + (w.shape[2 + d] - 1) * dilations[d] + 1 + output_padding[d] for d in range(rank)]

@@ -16,9 +16,9 @@ import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
-from tgc.frontend_onnx.lowerings.contraction import check, convolve
+from tgc.frontend_onnx.lowerings.contraction import checked_windows, convolve
 from tgc.frontend_onnx.lowerings.quantise import limits, quantised, saturated, steps_of
-from tgc.frontend_onnx.lowerings.spatial import sliding
+from tgc.frontend_onnx.lowerings.spatial import WINDOWS, Windows
 from tgc.frontend_onnx.quantisation import Steps, Stored
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
@@ -106,19 +106,10 @@ def integer_conv(
     w: Node,
     x_zero: Node | None,
     w_zero: Node | None,
-    *,
-    auto_pad: str,
-    dilations: tuple[int, ...] | None,
-    group: int,
-    kernel_shape: tuple[int, ...] | None,
-    pads: tuple[int, ...] | None,
-    strides: tuple[int, ...] | None,
+    windows: Windows,
 ) -> Node:
     """Convolution of (x - x_zero) and (w - w_zero), i32 [N, G*O, *out]. x_zero: one; w_zero: one or [G*O]."""
-    check(b, x, w, kernel_shape, group, w.shape[1] * group)
-    if w.shape[0] % group:
-        raise b.invalid(f"{w.shape[0]} output channels in {group} groups")
-    axes = sliding(x.shape[2:], w.shape[2:], auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations)
+    axes = checked_windows(b, x, w, windows)
     low, high = (0, 0, *(a.low for a in axes)), (0, 0, *(a.high for a in axes))
     at_zero = 0 if x_zero is None else int(b.known(x_zero, "the zero point of the input").reshape(-1)[0])
     padded = b.pad(x, low, high, at_zero)
@@ -127,12 +118,12 @@ def integer_conv(
     plain, left = without_zero(b, w, None if w_zero is None else b.reshape(w_zero, filters if prod(w_zero.shape) > 1 else ()))
     ones = b.full(w.shape, 1, I8)
     sums = (
-        lambda n: convolve(b, n, ones, axes, group, I32),
+        lambda n: convolve(b, n, ones, axes, windows.group, I32),
         lambda n: b.reshape(_total(b, n, range(1, len(w.shape))), channels),
     )
     shift = None if at_zero == 0 else b.scalar(at_zero, I32)
     spread = None if left is None else b.reshape(left, channels if prod(left.shape) > 1 else ())
-    return _product(b, lambda p, q: convolve(b, p, q, axes, group, I32), padded, plain, shift, spread, sums, prod(w.shape[1:]))
+    return _product(b, lambda p, q: convolve(b, p, q, axes, windows.group, I32), padded, plain, shift, spread, sums, prod(w.shape[1:]))
 
 
 def requantised(b: LoweringBuilder, total: Node, scales: Sequence[Node], steps: Steps) -> Node:
@@ -158,13 +149,7 @@ def quantised_conv(
     x: Node,
     w: Node,
     bias: Node | None,
-    *,
-    auto_pad: str,
-    dilations: tuple[int, ...] | None,
-    group: int,
-    kernel_shape: tuple[int, ...] | None,
-    pads: tuple[int, ...] | None,
-    strides: tuple[int, ...] | None,
+    windows: Windows,
 ) -> Node | None:
     """Conv of two dequantised tensors as integers, scaled once: more exact than in floats. None where it cannot be done so."""
     left, right = b.stored.get(x), b.stored.get(w)
@@ -176,10 +161,7 @@ def quantised_conv(
     if left.steps.zero is not None and fold(left.steps.zero) is None:
         return None
     w_zero = right.steps.zero if right.steps.zero is None else b.reshape(right.steps.zero, (prod(right.steps.zero.shape),))
-    total = integer_conv(
-        b, left.x, right.x, left.steps.zero, w_zero,
-        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
+    total = integer_conv(b, left.x, right.x, left.steps.zero, w_zero, windows)
     channels = (1, w.shape[0], *(1,) * (len(w.shape) - 2))
     scale = b.mul(left.steps.scale, b.reshape(each, channels if prod(each.shape) > 1 else ()))
     return _scaled_sum(b, total, scale, bias, channels)
@@ -240,18 +222,10 @@ def qlinear_conv(
     y_zero_point: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Conv of the numbers that x and w stand for; the bias [G*O], i32, is in steps of x_scale * w_scale."""
-    total = integer_conv(
-        b, x, w, x_zero_point, w_zero_point,
-        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
+    total = integer_conv(b, x, w, x_zero_point, w_zero_point, windows)
     channels = (1, w.shape[0], *(1,) * (len(w.shape) - 2))
     summed = total if bias is None else b.add(total, b.reshape(b.cast(bias, I32), channels))
     steps = Steps(b.reshape(y_scale, ()), b.reshape(y_zero_point, ()), y_zero_point.dtype)
@@ -267,18 +241,10 @@ def conv_integer(
     x_zero_point: Node | None = None,
     w_zero_point: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Convolution of integers, zero points taken off, i32."""
-    return integer_conv(
-        b, x, w, x_zero_point, w_zero_point,
-        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
+    return integer_conv(b, x, w, x_zero_point, w_zero_point, windows)
 
 
 def _for_rows(b: LoweringBuilder, x: Node, each: Node) -> Node:
@@ -314,9 +280,7 @@ def qlinear_mat_mul(
 
 
 @lowers("MatMulInteger", since=10)
-def mat_mul_integer(
-    b: LoweringBuilder, x: Node, w: Node, x_zero_point: Node | None = None, w_zero_point: Node | None = None
-) -> Node:
+def mat_mul_integer(b: LoweringBuilder, x: Node, w: Node, x_zero_point: Node | None = None, w_zero_point: Node | None = None) -> Node:
     """MatMul of integers, zero points taken off, i32."""
     x_zero = None if x_zero_point is None else _for_rows(b, x, x_zero_point)
     return integer_matmul(b, x, w, x_zero, None if w_zero_point is None else _for_columns(b, w, w_zero_point))

@@ -14,6 +14,7 @@ from tgc.frontend_onnx.lowerings.microsoft_channels_last import Integers
 from tgc.frontend_onnx.lowerings.microsoft_fused import fused_conv
 from tgc.frontend_onnx.lowerings.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from tgc.frontend_onnx.lowerings.resize import resize_11
+from tgc.frontend_onnx.lowerings.spatial import POOL_WINDOWS, WINDOWS, PoolWindows, Windows
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.dtypes import F32
 from tgc.ir.graph import Node
@@ -58,21 +59,13 @@ def blocked_conv(
     *,
     activation: str = "",
     activation_params: tuple[float, ...] = (),
-    auto_pad: str = "NOTSET",
-    dilations: Integers | None = None,
-    group: int = 1,
-    kernel_shape: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Conv, plus a tensor, then an activation. Blocks of output channels are the last axis of W in memory; where there are as many
     input channels, blocks of these are the axis before."""
     weights = _in_order(b, w, _block(b))
-    wide = _widened(b, x, weights.shape[1] * group)
-    return fused_conv(
-        b, wide, weights, bias, added, activation=activation, activation_params=activation_params, auto_pad=auto_pad,
-        dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
+    wide = _widened(b, x, weights.shape[1] * windows.group)
+    return fused_conv(b, wide, weights, bias, added, activation=activation, activation_params=activation_params, windows=windows)
 
 
 def _in_order(b: LoweringBuilder, w: Node, block: int) -> Node:
@@ -91,18 +84,11 @@ def blocked_max_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: Integers,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Integers | None = None,
-    pads: Integers | None = None,
     storage_order: int = 0,
-    strides: Integers | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node | tuple[Node, ...]:
     """MaxPool."""
-    return max_pool(
-        b, x, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
-    )
+    return max_pool(b, x, windows=windows)
 
 
 @lowers("AveragePool", since=1, domain=BLOCKED)
@@ -110,18 +96,12 @@ def blocked_average_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: Integers,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """AveragePool."""
     return average_pool(
-        b, x, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-        dilations=dilations, pads=pads, strides=strides,
+        b, x, count_include_pad=count_include_pad,windows=windows,
     )  # fmt: skip
 
 

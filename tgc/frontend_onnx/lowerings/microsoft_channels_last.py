@@ -10,6 +10,7 @@ from tgc.frontend_onnx.lowerings.integer_products import qlinear_conv
 from tgc.frontend_onnx.lowerings.microsoft_fused import fused_conv
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT, channels_to_end, channels_to_front
 from tgc.frontend_onnx.lowerings.pooling import average_pool, global_average_pool, global_max_pool, max_pool
+from tgc.frontend_onnx.lowerings.spatial import POOL_WINDOWS, WINDOWS, PoolWindows, Windows
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.graph import Node
 
@@ -29,20 +30,13 @@ def nhwc_max_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: Integers,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Integers | None = None,
-    pads: Integers | None = None,
     storage_order: int = 0,
-    strides: Integers | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """MaxPool of X [N, *spatial, C]."""
 
     def function(v: Node) -> Node | tuple[Node, ...]:
-        return max_pool(
-            b, v, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
-        )
+        return max_pool(b, v, windows=windows)
 
     return _last(b, function, x)
 
@@ -52,20 +46,14 @@ def nhwc_average_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: Integers,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """AveragePool of X [N, *spatial, C]."""
 
     def function(v: Node) -> Node:
         return average_pool(
-            b, v, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-            dilations=dilations, pads=pads, strides=strides,
+            b, v, count_include_pad=count_include_pad,windows=windows,
         )  # fmt: skip
 
     return _last(b, function, x)
@@ -90,19 +78,12 @@ def nhwc_conv(
     w: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Integers | None = None,
-    group: int = 1,
-    kernel_shape: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Conv of X [N, *spatial, C] and W [O, C / group, *kernel]."""
 
     def function(v: Node) -> Node:
-        return conv(
-            b, v, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
-        )
+        return conv(b, v, w, bias, windows=windows)
 
     return _last(b, function, x)
 
@@ -117,20 +98,14 @@ def nhwc_fused_conv(
     *,
     activation: str = "",
     activation_params: tuple[float, ...] = (),
-    auto_pad: str = "NOTSET",
-    dilations: Integers | None = None,
-    group: int = 1,
-    kernel_shape: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Conv of X [N, *spatial, C], plus a tensor of the result's shape, then an activation."""
 
     def function(v: Node) -> Node:
         return fused_conv(
             b, v, w, bias, None if added is None else channels_to_front(b, added), activation=activation,
-            activation_params=activation_params, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape,
-            pads=pads, strides=strides,
+            activation_params=activation_params, windows=windows,
         )  # fmt: skip
 
     return _last(b, function, x)
@@ -149,21 +124,13 @@ def qlinear_conv_either(
     y_zero_point: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
     channels_last: int = 0,
-    dilations: Integers | None = None,
-    group: int = 1,
-    kernel_shape: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """QLinearConv of X [N, C, *spatial], or [N, *spatial, C] where `channels_last` is set."""
 
     def function(v: Node) -> Node:
-        return qlinear_conv(
-            b, v, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias,
-            auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
-        )  # fmt: skip
+        return qlinear_conv(b, v, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias, windows=windows)
 
     return _last(b, function, x) if channels_last else function(x)
 
@@ -181,15 +148,9 @@ def nhwc_qlinear_conv(
     y_zero_point: Node,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Integers | None = None,
-    group: int = 1,
-    kernel_shape: Integers | None = None,
-    pads: Integers | None = None,
-    strides: Integers | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """QLinearConv of X [N, *spatial, C]."""
     return qlinear_conv_either(
-        b, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias, auto_pad=auto_pad, channels_last=1,
-        dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
+        b, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias, channels_last=1, windows=windows,
     )  # fmt: skip

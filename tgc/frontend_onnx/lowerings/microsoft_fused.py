@@ -11,6 +11,7 @@ from tgc.frontend_onnx.lowerings.linear import gemm, mat_mul
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
 from tgc.frontend_onnx.lowerings.normalization import layer_normalization, rms_normalization
 from tgc.frontend_onnx.lowerings.reductions import mean
+from tgc.frontend_onnx.lowerings.spatial import WINDOWS, Windows
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import F32, I32
@@ -53,17 +54,10 @@ def fused_conv(
     *,
     activation: str = "",
     activation_params: tuple[float, ...] = (),
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """Conv, plus a tensor, then an activation."""
-    out = conv(
-        b, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
-    )
+    out = conv(b, x, w, bias, windows=windows)
     return activated(b, out if added is None else b.add(out, added), activation, activation_params)
 
 

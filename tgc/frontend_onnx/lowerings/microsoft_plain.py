@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
@@ -11,6 +12,7 @@ from tgc.frontend_onnx.lowerings.grid_sample import grid_sample_16
 from tgc.frontend_onnx.lowerings.indexing import gather_nd_11
 from tgc.frontend_onnx.lowerings.microsoft_quantised import MICROSOFT
 from tgc.frontend_onnx.lowerings.normalization import group_normalization, softmax
+from tgc.frontend_onnx.lowerings.spatial import WINDOWS, Windows
 from tgc.frontend_onnx.lowerings.values import known_axis, range_11, trilu
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
@@ -65,18 +67,12 @@ def conv_transpose_with_dynamic_pads(
     pads: Node | None = None,
     bias: Node | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
-    group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
     output_padding: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: Windows = WINDOWS,
 ) -> Node:
     """ConvTranspose whose pads are an input, known while compiling."""
-    return conv_transpose(
-        b, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, output_padding=output_padding,
-        pads=None if pads is None else b.known_ints(pads, "pads"), strides=strides,
-    )  # fmt: skip
+    known = windows if pads is None else replace(windows, pads=b.known_ints(pads, "pads"))
+    return conv_transpose(b, x, w, bias, output_padding=output_padding, windows=known)
 
 
 @lowers("MatMulInteger16", since=1, domain=MICROSOFT)

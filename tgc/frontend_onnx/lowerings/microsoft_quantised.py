@@ -12,6 +12,7 @@ from tgc.frontend_onnx.lowerings.normalization import softmax, softmax_1
 from tgc.frontend_onnx.lowerings.pooling import average_pool
 from tgc.frontend_onnx.lowerings.quantise import dequantised, quantised
 from tgc.frontend_onnx.lowerings.reductions import mean
+from tgc.frontend_onnx.lowerings.spatial import POOL_WINDOWS, PoolWindows
 from tgc.frontend_onnx.lowerings.taking import repeated
 from tgc.frontend_onnx.quantisation import Steps
 from tgc.frontend_onnx.registry import Function, lowers
@@ -114,21 +115,14 @@ def qlinear_average_pool(
     y_scale: Node,
     y_zero_point: Node | None = None,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
     channels_last: int = 0,
     count_include_pad: int = 0,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """The mean of each window of X [N, C, *spatial], or [N, *spatial, C] where `channels_last` is set."""
 
     def function(v: Node) -> Node:
-        return average_pool(
-            b, v, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-            pads=pads, strides=strides,
-        )  # fmt: skip
+        return average_pool(b, v, count_include_pad=count_include_pad, windows=windows)
 
     def pooled(v: Node) -> Node:
         return channels_to_end(b, function(channels_to_front(b, v))) if channels_last else function(v)

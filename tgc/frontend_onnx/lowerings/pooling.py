@@ -12,7 +12,7 @@ from tgc.frontend_onnx.live import formula
 from tgc.frontend_onnx.lowerings.contraction import windowed
 from tgc.frontend_onnx.lowerings.precision import in_single
 from tgc.frontend_onnx.lowerings.reductions import lp_norm, mean
-from tgc.frontend_onnx.lowerings.spatial import Sliding, sliding
+from tgc.frontend_onnx.lowerings.spatial import POOL_WINDOWS, PoolWindows, Sliding
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
 from tgc.ir import ops, scalar
@@ -30,18 +30,11 @@ def max_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
     storage_order: int = 0,
-    strides: tuple[int, ...] | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node | tuple[Node, ...]:
     """X [N, C, *spatial] -> largest element of each window [N, C, *out], and its index in X where that is asked for."""
-    axes = sliding(
-        x.shape[2:], kernel_shape, auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations, ceil_mode=bool(ceil_mode)
-    )
+    axes = windows.over(x.shape[2:])
     padded = around(b, x, axes, x.dtype.lowest)
     largest = _max_over_windows(b, padded, axes)
     if len(b.outputs) < 2:
@@ -114,24 +107,17 @@ def average_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """X [N, C, *spatial] -> the mean of each window [N, C, *out]; padding counts where `count_include_pad` is set."""
-    axes = sliding(
-        x.shape[2:], kernel_shape, auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations, ceil_mode=bool(ceil_mode)
-    )
+    axes = windows.over(x.shape[2:])
     rank = len(axes)
-    counts = [_counts(a, bool(count_include_pad), bool(ceil_mode)) for a in axes]
+    counts = [_counts(a, bool(count_include_pad), bool(windows.ceil_mode)) for a in axes]
 
     def average(wide: Node) -> Node:
-        windows = windowed(b, around(b, wide, axes, 0), axes, 2)
-        total = b.reduce(ops.ADD, windows, range(2 + rank, 2 + 2 * rank), keepdims=False)
+        taps = windowed(b, around(b, wide, axes, 0), axes, 2)
+        total = b.reduce(ops.ADD, taps, range(2 + rank, 2 + 2 * rank), keepdims=False)
         for number, count in enumerate(counts):
             if len(set(count)) > 1:
                 share = (1 / np.array(count)).reshape([-1 if d == number else 1 for d in range(rank)])
@@ -174,21 +160,14 @@ def lp_pool(
     b: LoweringBuilder,
     x: Node,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
     p: int = 2,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    windows: PoolWindows = POOL_WINDOWS,
 ) -> Node:
     """X [N, C, *spatial] -> the p-norm of each window [N, C, *out]."""
-    axes = sliding(
-        x.shape[2:], kernel_shape, auto_pad=auto_pad, strides=strides, pads=pads, dilations=dilations, ceil_mode=bool(ceil_mode)
-    )
+    axes = windows.over(x.shape[2:])
     rank = len(axes)
-    windows = windowed(b, around(b, x, axes, 0), axes, 2)
-    return b.squeeze(lp_norm(b, windows, range(2 + rank, 2 + 2 * rank), p), range(2 + rank, 2 + 2 * rank))
+    taps = windowed(b, around(b, x, axes, 0), axes, 2)
+    return b.squeeze(lp_norm(b, taps, range(2 + rank, 2 + 2 * rank), p), range(2 + rank, 2 + 2 * rank))
 
 
 @lowers("GlobalAveragePool", since=(1, 22))
@@ -207,5 +186,3 @@ def global_max_pool(b: LoweringBuilder, x: Node) -> Node:
 def global_lp_pool(b: LoweringBuilder, x: Node, *, p: int = 2) -> Node:
     """X [N, C, *spatial] -> the p-norm [N, C, 1..]."""
     return lp_norm(b, x, range(2, len(x.shape)), p)
-
-

@@ -12,6 +12,48 @@ from tgc.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """The attributes of Conv, which many operators share: for each spatial axis one value, of `pads` two. None: as ONNX has it."""
+
+    auto_pad: str = "NOTSET"
+    dilations: tuple[int, ...] | None = None
+    group: int = 1
+    kernel_shape: tuple[int, ...] | None = None
+    pads: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = None
+
+    def over(self, extents: Sequence[int], kernel: Sequence[int]) -> tuple[Sliding, ...]:
+        """Where windows of `kernel` go, for each axis of `extents`. Raises ModelError as `sliding` does."""
+        return sliding(extents, kernel, auto_pad=self.auto_pad, strides=self.strides, pads=self.pads, dilations=self.dilations)
+
+
+WINDOWS = Windows()
+"""Without attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolWindows:
+    """The attributes that pooling operators share; `kernel_shape` has to be there."""
+
+    kernel_shape: tuple[int, ...] = ()
+    auto_pad: str = "NOTSET"
+    ceil_mode: int = 0
+    dilations: tuple[int, ...] | None = None
+    pads: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = None
+
+    def over(self, extents: Sequence[int]) -> tuple[Sliding, ...]:
+        """Where the windows go, for each axis of `extents`. Raises ModelError as `sliding` does."""
+        return sliding(
+            extents, self.kernel_shape, auto_pad=self.auto_pad, strides=self.strides, pads=self.pads, dilations=self.dilations,
+            ceil_mode=bool(self.ceil_mode),
+        )  # fmt: skip
+
+
+POOL_WINDOWS = PoolWindows()
+
+
+@dataclass(frozen=True, slots=True)
 class Sliding:
     """Windows of `size` taps, `dilation` apart, every `stride` elements over an axis of `extent` with `low` and `high` more around it.
 
@@ -65,9 +107,7 @@ def sliding(
             raise ModelError(f"{name} is {list(values)} for {rank} spatial axes")
     if min((*kernel, *strides, *dilations)) < 1 or min(pads) < 0:
         raise ModelError(f"kernel_shape {list(kernel)}, strides {list(strides)}, dilations {list(dilations)}, pads {list(pads)}")
-    return tuple(
-        _axis(extents[d], kernel[d], strides[d], dilations[d], pads[d], pads[d + rank], auto_pad, ceil_mode) for d in range(rank)
-    )
+    return tuple(_axis(extents[d], kernel[d], strides[d], dilations[d], pads[d], pads[d + rank], auto_pad, ceil_mode) for d in range(rank))
 
 
 def _axis(extent: int, size: int, stride: int, dilation: int, low: int, high: int, auto_pad: str, ceil_mode: bool) -> Sliding:
