@@ -175,7 +175,7 @@ def test_output_that_is_a_file(model: Path, tmp_path: Path, capsys: pytest.Captu
 def test_opt_goes_on_to_a_program_and_schedules_kernels(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tgc.ir.text import parse_kernel, print_graph, print_kernel
     from tgc.passes import program_of
-    from tgc.verify.bisect import plain_scheduler
+    from tgc.passes.schedule.apply import plain_scheduler
 
     graph = driver.import_graph(model, {"N": 2}, {})
     (tmp_path / "small.tir").write_text(print_graph(graph))
@@ -200,7 +200,7 @@ def test_stop_after_and_dump_ir(model: Path, tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "out").exists()
     assert tgc(*command, "--dump-ir", tmp_path / "stages") == 0
     names = sorted(path.name for path in (tmp_path / "stages").iterdir())
-    assert names[0] == "01-widen.tir"
+    assert names[:2] == ["00-import.tir", "01-widen.tir"]
     assert names[-1].endswith("-program.tir")
     assert tgc("opt", tmp_path / "stages" / "01-widen.tir", "--passes", "fold") == 0
     assert tgc(*command, "--stop-after", "polish") == 1
@@ -211,7 +211,7 @@ def test_print_ir_after(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert tgc(*command, "fold") == 0
     assert "small" in capsys.readouterr().err
     assert tgc(*command, "polish") == 1
-    assert "these did: widen" in capsys.readouterr().err
+    assert "these did: import, widen" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

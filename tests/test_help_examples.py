@@ -18,7 +18,7 @@ from test_bench_sdk import ADB
 from test_bisect import broken_at
 
 from tgc import cli, driver, passes
-from tgc.ir.text import print_graph, print_kernel
+from tgc.ir.text import print_graph, print_kernel, print_program
 from tgc.passes.heuristic import scheduler_for
 from tgc.targets import Target
 
@@ -70,6 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     artifact = driver.compile("model.onnx", "cpu")
     Path("graph.tir").write_text(print_graph(driver.import_graph("policy.onnx", {}, {})))
     Path("kernel.tir").write_text(print_kernel(artifact.program.kernels[0]))
+    Path("program.tir").write_text(print_program(artifact.program))
     Path("old.json").write_text(json.dumps({"measurements": [{"latency": {"median": 1000.0}}]}))
     check = "import onnx, sys; sys.exit('Gemm' not in [node.op_type for node in onnx.load(sys.argv[1]).graph.node])"
     Path("my-check").write_text(f"#!{sys.executable}\n{check}\n")

@@ -66,8 +66,8 @@ def compile(
     compares with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by
     name, has the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the
     outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. lock: what `tgc tune`
-    found, or its file. scheduler: in place of the heuristic. watch: called with the
-    name of each step as it begins. observe: called with the name and result of each pass. Raises TgcError; then nothing was written.
+    found, or its file. scheduler: in place of the heuristic. watch: called with the name of each step as it begins. observe: called
+    with the name and result of each pass, the import first. Raises TgcError; then nothing was written.
     """
     from tgc.backends.golden import record
     from tgc.passes.interface import interface_of, ties
@@ -77,6 +77,7 @@ def compile(
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
+    (observe or _unseen)("import", graph)
     with clock.step("passes"):
         program, unlocked = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
@@ -85,6 +86,10 @@ def compile(
     with clock.step("emit"):
         made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps), unlocked=unlocked)
     return _written(replace(made, seconds=tuple(clock.times)), output)
+
+
+def _unseen(name: str, result: Graph | Program) -> None:
+    """An observer that looks away."""
 
 
 def _locked(

@@ -70,13 +70,22 @@ def invoke(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keep the interpreter from failing again at exit
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            where = error.filename or tempfile.gettempdir()
-            _explain(f"tgc: {where}: {error.strerror}\n  hint: make room, or name another folder for temporary files in TMPDIR", state)
+        if (fault := _lack(error)) is not None:
+            _explain(fault, state)
             return 1
         _explain(f"tgc: internal error: {type(error).__name__}: {error}\n  hint: this is a defect in tgc; please report it with "
                  "the output of the same command under `tgc --debug`", state)  # fmt: skip
         return 3
+
+
+def _lack(error: Exception) -> str | None:
+    """What to say where the machine's disk or memory did not suffice; None for other errors."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = error.filename or tempfile.gettempdir()
+        return f"tgc: {where}: {error.strerror}\n  hint: make room, or name another folder for temporary files in TMPDIR"
+    if isinstance(error, MemoryError):
+        return f"tgc: not enough memory: {error or 'for this model'}\n  hint: pin smaller sizes with --dim or --shape"
+    return None
 
 
 def _explain(message: str, state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,23 @@ def _numbers(text: str) -> float | int | list[float | int]:
     return values if len(values) > 1 else values[0]
 
 
+def at_least(least: float, open_end: bool = False) -> Callable[[Any, Any, float | None], float | None]:
+    """Takes a finite number from `least` on, itself left out where `open_end`: a callback for a flag."""
+
+    def check(_: Any, __: Any, value: float | None) -> float | None:
+        if value is not None and not (math.isfinite(value) and (value > least or (value == least and not open_end))):
+            raise click.BadParameter(f"{value:g} is not a number {'above' if open_end else 'from'} {least:g}{'' if open_end else ' on'}")
+        return value
+
+    return check
+
+
+positive = at_least(0, open_end=True)
+
+
 def _range(text: str) -> tuple[float, float]:
     low, high = text.split(":")
-    if float(low) >= float(high):
+    if not -math.inf < float(low) < float(high) < math.inf:
         raise ValueError(text)
     return float(low), float(high)
 
@@ -85,14 +100,21 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
     return click.option(flag, name, type=_pair(form, read), metavar=form, multiple=True, help=text)
 
 
+def pinning(command: Command) -> Command:
+    """--dim, --shape, --const."""
+    return _with(
+        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: LOW..HIGH, or LOW..HIGH:STEP."),
+        pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
+        pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
+    )(command)
+
+
 def compiling(command: Command) -> Command:
     """--target, --dim, --shape, --const, --name, --weights, --precision, --winograd, --threads."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
-        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: LOW..HIGH, or LOW..HIGH:STEP."),
-        pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
-        pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
+        pinning,
         click.option("--name", help="C identifier that prefixes the exported symbols; by default the file's name."),
         click.option("--weights", type=click.Choice(["file", "embed"]), default="file", show_default=True,
                      help="Weights in a file beside the program, or inside it."),
@@ -121,7 +143,7 @@ def feeding(command: Command) -> Command:
     """--size, --seed, --range."""
     return _with(
         pairs("--size", "sizes", "NAME=SIZE", _size, "Run with this size of an open dimension; by default the largest."),
-        click.option("--seed", default=0, show_default=True, help="Seed of random inputs."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of random inputs."),
         pairs("--range", "ranges", "INPUT=LOW:HIGH", _range, "Draw this input uniformly from a range."),
     )(command)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgc.cli.arguments import MODEL, compiling, feeding, input_option, json_option, mapping
+from tgc.cli.arguments import MODEL, at_least, compiling, feeding, input_option, json_option, mapping, positive
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
@@ -25,8 +25,8 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 def _seconds(_: Any, __: Any, text: str | None) -> float | None:
     """26ms, 0.5s, 800us."""
-    match = re.fullmatch(r"([0-9.]+)\s*(s|ms|us|ns)", text or "")
-    if text is not None and (match is None or match[1].count(".") > 1):
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(s|ms|us|ns)", text or "")
+    if text is not None and match is None:
         raise click.BadParameter(f"{text!r} is no time such as 26ms")
     return float(match[1]) * _UNITS[match[2]] if match else None
 
@@ -40,13 +40,14 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
 @click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
 @click.option("--device", default="local", show_default=True, metavar="DEVICE",
               help="Where tgc, SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
-@click.option("--seconds", default=3.0, show_default=True, help="How long to measure, all engines together.")
+@click.option("--seconds", default=3.0, show_default=True, callback=at_least(0), help="How long to measure, all engines together.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Exit with 1 where tgc's median is above it, such as 26ms.")
-@click.option("--regression", default=10.0, show_default=True, metavar="PERCENT", help="How much slower than OLD.json may be.")
-@click.option("--watts", type=float, help="The machine's power, where it cannot be read, for FLOPS/W.")
-@click.option("--price", type=float, help="The machine's price, for FLOPS/$.")
-@click.option("--peak", type=float, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
-@click.option("--bandwidth", type=float, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
+@click.option("--regression", default=10.0, show_default=True, callback=at_least(0), metavar="PERCENT",
+              help="How much slower than OLD.json may be.")
+@click.option("--watts", type=float, callback=positive, help="The machine's power, where it cannot be read, for FLOPS/W.")
+@click.option("--price", type=float, callback=positive, help="The machine's price, for FLOPS/$.")
+@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
+@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
 @input_option
 @feeding
 @json_option

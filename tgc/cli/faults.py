@@ -10,6 +10,7 @@ import click
 
 from tgc.artifact import Artifact
 from tgc.cli.output import print_json, print_table, progress
+from tgc.errors import ModelError
 
 if TYPE_CHECKING:
     from tgc.verify import Case, Tolerance
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The first fault, if one was found, and a small model with it, if one was."""
+    """The first fault, if one was found, and a small model with it, if one was; else why there is none."""
 
     fault: Fault | None
     reproducer: Reproducer | None
+    why: str = "no part of the model is wrong by ONNX Runtime's values"
 
     def plain(self) -> dict[str, object]:
         small = {"model": str(self.reproducer.model), "nodes": list(self.reproducer.nodes)} if self.reproducer else None
@@ -37,7 +39,7 @@ class Told:
         else:
             click.echo(f"the kernels agree; {self.fault.stage} changes the output {self.fault.difference.name!r}")
         if self.reproducer is None:
-            click.echo("no part of the model is wrong by ONNX Runtime's values, so there is no reproducer")
+            click.echo(f"there is no reproducer: {self.why}")
         else:
             click.echo(f"{self.reproducer.model}: fails too, with {len(self.reproducer.nodes)} nodes: {', '.join(self.reproducer.nodes)}")
 
@@ -51,7 +53,10 @@ def find_fault(artifact: Artifact, model: Path, case: Case, tolerance: Tolerance
     with progress("looking for the fault") as watch:
         fault = first_fault(artifact, case.inputs, case.expected, tolerance, watch)
         goal = folder or Path(f"{artifact.name}-reproducer")
-        return Told(fault, reproduce(artifact, model, case.inputs, fault, goal, recompiler(flags), tolerance, watch))
+        try:
+            return Told(fault, reproduce(artifact, model, case.inputs, fault, goal, recompiler(flags), tolerance, watch))
+        except ModelError as error:
+            return Told(fault, None, error.what)
 
 
 def print_bounds(artifact: Artifact, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgc.cli.arguments import compiling, json_option
+from tgc.cli.arguments import compiling, json_option, positive
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @compiling
 @click.option("--launches", is_flag=True, help="Of an OpenCL artifact: the launches of a frame as JSON, each with its kernel's text.")
 @click.option("--measure", is_flag=True, help="Of a model: also time each kernel alone, here.")
-@click.option("--peak", type=float, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
-@click.option("--bandwidth", type=float, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
+@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
+@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as one self-contained page.")
 @json_option
 def inspect(

@@ -64,13 +64,15 @@ def passes(as_json: bool) -> None:
     Example:
       tgc passes
     """
+    from tgc.driver import import_graph
     from tgc.passes import GRAPH_PASSES
     from tgc.passes.assemble import assemble
     from tgc.passes.images import images
     from tgc.passes.layout import layout
     from tgc.passes.partition import partition
 
-    listed: list[tuple[str, str, Callable[..., object]]] = [(p.name, "graph", p.run) for p in GRAPH_PASSES]
+    listed: list[tuple[str, str, Callable[..., object]]] = [("import", "graph", import_graph)]
+    listed += [(p.name, "graph", p.run) for p in GRAPH_PASSES]
     listed += [("partition", "kernels", partition), ("layout", "kernels", layout), ("program", "program", assemble)]
     listed.append(("images", "program", images))
     rows = [(name, on, (run.__doc__ or "").strip().split("\n")[0]) for name, on, run in listed]

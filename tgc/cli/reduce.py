@@ -57,7 +57,8 @@ def reduce(model: Path, output: Path | None, check: str, command: str | None, si
 
 def _check(command: str | None, check: str, flags: dict[str, Any], model: Any) -> Callable[[Part], bool]:
     if command is not None:
-        return lambda part: _command_fails(command, part)
+        words = _words(command)
+        return lambda part: _command_fails(words, part)
     if check == "compile":
         wanted = _compile_error(model, flags, pinned=True)
         return lambda part: wanted is not None and _compile_error(part.model, flags) == wanted
@@ -67,12 +68,22 @@ def _check(command: str | None, check: str, flags: dict[str, Any], model: Any) -
     return lambda part: is_wrong(part, recompiler(flags), Tolerance())
 
 
-def _command_fails(command: str, part: Part) -> bool:
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise click.BadParameter(f"{command!r}: {str(error).lower()}", param_hint="--command") from error
+    if not any("{}" in word for word in words[1:]):
+        raise click.BadParameter(f"{command!r} names a program, and {{}} for the model's path behind it", param_hint="--command")
+    return words
+
+
+def _command_fails(command: list[str], part: Part) -> bool:
     from tgc.frontend_onnx.extract import write_part
 
     with tempfile.TemporaryDirectory(prefix="tgc-reduce-") as folder:
         path = write_part(part, Path(folder))
-        words = [word.replace("{}", str(path)) for word in shlex.split(command)]
+        words = [word.replace("{}", str(path)) for word in command]
         try:
             return subprocess.run(words, capture_output=True, check=False).returncode == 0
         except OSError as error:

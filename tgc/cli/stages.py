@@ -38,7 +38,7 @@ class Stages:
             return
         text = print_graph(result) if isinstance(result, Graph) else print_program(result)
         if self.folder is not None:
-            _write(self.folder, f"{len(self.seen):02}-{name}.tir", text)
+            _write(self.folder, f"{len(self.seen) - 1:02}-{name}.tir", text)
         if name == self.print_after:
             click.echo(text, err=True)
         if name == self.stop_after:

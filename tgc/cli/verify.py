@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgc.cli.arguments import MODEL, compiling, feeding, json_option, mapping
+from tgc.cli.arguments import MODEL, at_least, compiling, feeding, json_option, mapping
 from tgc.cli.build import build
 from tgc.cli.faults import find_fault, print_bounds
 from tgc.cli.output import print_json, print_table, progress
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 @compiling
 @click.option("--against", type=click.Choice(["auto", "recorded", "onnxruntime", "reference"]), default="auto", show_default=True,
               help="auto: recorded test data beside the model, else ONNX Runtime, else the ONNX reference.")  # fmt: skip
-@click.option("--rtol", type=float, help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].")
-@click.option("--atol", type=float, default=0.0, show_default=True, help="Allowed absolute error on top.")
+@click.option("--rtol", type=float, callback=at_least(0),
+              help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].")
+@click.option("--atol", type=float, callback=at_least(0), default=0.0, show_default=True, help="Allowed absolute error on top.")
 @click.option("--per-kernel", is_flag=True, help="Also compare each kernel alone with the interpreter.")
 @click.option("--bounds", is_flag=True, help="Instead: show for every index of every kernel whether it is inside its buffer.")
 @click.option("--bisect/--no-bisect", default=True, show_default=True,

@@ -15,8 +15,11 @@ from onnx.reference import ReferenceEvaluator
 
 from tgc.errors import ModelError
 from tgc.frontend_onnx.dimensions import declared, pin
+from tgc.frontend_onnx.external import external_files
+from tgc.frontend_onnx.reading import read_model
 from tgc.frontend_onnx.structure import origin_of, reads
 from tgc.frontend_onnx.tensors import require_dtype
+from tgc.frontend_onnx.walk import require_possible
 from tgc.ir.dtypes import DType
 
 Array = npt.NDArray[np.generic]
@@ -57,10 +60,13 @@ class Open:
 
 def read_whole(path: Path) -> onnx.ModelProto:
     """The model in `path`, the weights that it keeps outside included. Raises ModelError."""
+    model = read_model(path)
+    external_files(path)  # which looks where they lie
     try:
-        return onnx.load(path)
-    except Exception as error:  # the readers of protobuf and of external data raise many kinds
-        raise ModelError(f"cannot be read: {error}", str(path)) from error
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # the reader of external data raises many kinds
+        raise ModelError(f"its weights cannot be read: {error}", str(path)) from error
+    return model
 
 
 def model_inputs(model: onnx.ModelProto, dims: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> list[Open]:
@@ -68,21 +74,32 @@ def model_inputs(model: onnx.ModelProto, dims: Mapping[str, int], shapes: Mappin
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     sizes = pin([declared(value) for value in inputs], dims, shapes)
+    for name, shape in sizes.items():
+        require_possible(shape, f"input {name!r}")
     return [Open(v.name, require_dtype(v.type.tensor_type.elem_type, v.name), sizes[v.name]) for v in inputs]
 
 
 def run_whole(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Whole:
-    """`model` run on `inputs` by ONNX Runtime, unoptimised, else by the ONNX reference, all values in between kept."""
+    """`model` run on `inputs` by ONNX Runtime, unoptimised, else by the ONNX reference, all values in between kept.
+
+    Raises ModelError where it does not run.
+    """
     names = [name for node in model.graph.node for name in node.output if name]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    if find_spec("onnxruntime"):
-        results = _onnxruntime(probe, names, inputs)
-    else:
-        results = dict(zip(names, ReferenceEvaluator(probe).run(None, dict(inputs)), strict=True))
+    engine, run = ("ONNX Runtime", _onnxruntime) if find_spec("onnxruntime") else ("the ONNX reference", _reference)
+    try:
+        results = run(probe, names, inputs)
+    except Exception as error:  # engines raise what they like
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{engine} does not run it, and so tells no values to compare with: {why}", model.graph.name) from error
     return Whole(model, {**inputs, **{name: value for name, value in results.items() if isinstance(value, np.ndarray)}})
+
+
+def _reference(model: onnx.ModelProto, names: list[str], inputs: Mapping[str, Array]) -> dict[str, object]:
+    return dict(zip(names, ReferenceEvaluator(model).run(None, dict(inputs)), strict=True))
 
 
 def _onnxruntime(model: onnx.ModelProto, names: list[str], inputs: Mapping[str, Array]) -> dict[str, object]:

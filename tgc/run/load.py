@@ -179,9 +179,10 @@ def _runtime_object(source: Path, cache: Path) -> Path:
 
 def _load_llvm(folder: Path, manifest: dict[str, Any], weights: Bytes | None, pool: Pool | None) -> Loaded:
     """Links the object into this process."""
-    from tgc.backends.llvm.jit import load_object
+    from tgc.backends.llvm.jit import load_object, require_host
 
-    name = manifest["name"]
+    name, target = manifest["name"], manifest["target"]
+    require_host(target["triple"], target["cpu"], target["features"])
     library = load_object((folder / f"{name}.o").read_bytes())
     return executor(library.address(f"{name}_model"), weights, library, _parts(library.address, manifest, pool)), library.address
 

@@ -21,7 +21,7 @@ from tgc.ir.interpret import run_graph, run_kernel
 from tgc.ir.kernel import Kernel
 from tgc.ir.program import Program, launches
 from tgc.passes import compile_graph
-from tgc.passes.schedule.apply import Scheduled, Scheduling
+from tgc.passes.schedule.apply import plain_scheduler
 from tgc.run import Model
 from tgc.verify.compare import Difference, Tolerance, compare
 from tgc.verify.kernels import memory_of, sample, verify_kernels, windows_of
@@ -39,11 +39,6 @@ class Fault:
     call: int = -1
     kernel: str = ""
     origins: tuple[str, ...] = ()
-
-
-def plain_scheduler(kernel: Kernel, constants: frozenset[str]) -> Scheduled:  # noqa: ARG001, the interface of a scheduler
-    """No schedule: the loops as they were lowered."""
-    return Scheduling(kernel.body).finish(kernel)
 
 
 def first_fault(

@@ -6,8 +6,16 @@ from dataclasses import dataclass, field
 
 import llvmlite.binding as llvm
 
-from tgc.backends.llvm.machine import initialize
+from tgc.backends.llvm.machine import host_features, initialize
 from tgc.errors import ToolchainError
+
+_IMPLIED = {
+    "x86-64-v2": ("sse4.2", "popcnt"),
+    "x86-64-v3": ("avx2", "bmi2", "f16c", "fma"),
+    "x86-64-v4": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
+    "cortex-a76": ("dotprod", "fullfp16"),
+}
+"""What a processor's name says that it has, by LLVM's names (x86-64 psABI, section 3.1.1; Cortex-A76 reference manual)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,19 @@ class LoadedObject:
             return int(self.found[symbol][symbol])
         except RuntimeError as error:
             raise ToolchainError(f"the object has no symbol {symbol}", hint="is it an object that tgc wrote?") from error
+
+
+def require_host(triple: str, cpu: str, features: str) -> None:
+    """Raises ToolchainError where code for this machine, as LLVM names it, cannot run on the one that this process runs on."""
+    hint = "compile for the target cpu, or run it on the machine that it is for"
+    here, there = llvm.get_process_triple().split("-")[0], triple.split("-")[0]
+    if (here, there) not in ((here, here), ("arm64", "aarch64"), ("aarch64", "arm64")):
+        raise ToolchainError(f"code for {there} cannot run here, on {here}", hint=hint)
+    found = host_features()
+    wanted = [*_IMPLIED.get(cpu, ()), *(flag[1:] for flag in features.split(",") if flag.startswith("+"))]
+    missing = [name for name in wanted if found.get(name, True) is False]
+    if missing:
+        raise ToolchainError(f"this processor lacks what the code was compiled for: {', '.join(missing)}", hint=hint)
 
 
 def load_object(data: bytes) -> LoadedObject:

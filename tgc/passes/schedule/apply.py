@@ -131,3 +131,8 @@ def _packed_parameter(parameter: Parameter, packings: Mapping[str, tuple[Rearran
         doc = f"{doc}, {'packed' if step is packing else 'words of'} {'x'.join(extents)}"
         old = Buffer(old.name, old.dtype if step is packing else U32, step.size, old.space)
     return Parameter(old, parameter.access, doc)
+
+
+def plain_scheduler(kernel: Kernel, constants: frozenset[str]) -> Scheduled:  # noqa: ARG001, the interface of a scheduler
+    """No schedule: the loops as they were lowered."""
+    return Scheduling(kernel.body).finish(kernel)
