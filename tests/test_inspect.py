@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from tgc.ir.expr import Buffer, Load, Var
 from tgc.ir.kernel import For, Kernel, Parameter, Store
 from tgc.ir.ops import ADD, MUL
 from tgc.ir.work import Work, work_of
+from tgc.report import report_of
+from tgc.report.html import html
 
 
 @pytest.fixture(scope="module")
@@ -129,17 +133,63 @@ def edges(steps: list[dict[str, list[str]]]) -> set[tuple[int, int]]:
     return found
 
 
-def test_the_page_in_a_browser(model: Path, tmp_path: Path) -> None:
+def dom(page: Path, then: str = "") -> str:
+    """The page as Chromium has it once its own scripts, and `then`, have run. Skips where there is none."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("there is no Chromium here")
+    acting = page.with_name("acting.html")
+    acting.write_text(page.read_text(encoding="utf-8").replace("</body>", f"<script>{then}</script></body>"), encoding="utf-8")
+    profile = f"--user-data-dir={page.parent}/profile"
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", profile, "--virtual-time-budget=2000", "--dump-dom"]
+    return subprocess.run([*command, f"file://{acting}"], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def without_data(page: str) -> str:
+    """What is to be seen, which the scripts made."""
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_in_a_browser(model: Path, tmp_path: Path) -> None:
     assert cli.invoke(["inspect", str(model), "--target", "c", "--html", str(tmp_path / "page.html")]) == 0
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
-    page = subprocess.run([*command, f"file://{tmp_path}/page.html"], capture_output=True, text=True, check=True, timeout=120).stdout
+    page = dom(tmp_path / "page.html")
     assert 'data-ready="yes"' in page
-    body = page[page.index("</script>", page.index('id="data"')) :] + page[: page.index('id="data"')]
+    body = without_data(page)
     for part in ("timeline", "roofline", "memory", "graph"):
-        assert f'<div id="{part}"><svg' in body.replace("&quot;", '"')
+        assert re.search(f'<div id="{part}"[^>]*><svg', body)
     assert "net.c:" in body
     steps = json.loads(driver.compile(model, "c").files["manifest.json"])["steps"]
-    assert body.count('stroke="#9fb0c0"') == len(edges(steps)) > len(steps) - 2
+    assert body.count('class="edge"') == len(edges(steps)) > len(steps) - 2
+    assert body.count('class="row pick"') == len(steps)
+
+
+def test_search_and_code_in_a_browser(model: Path, tmp_path: Path) -> None:
+    """Enter shows the first kernel whose text has the words: its ONNX nodes, and its code behind the file's own line numbers."""
+    assert cli.invoke(["inspect", str(model), "--target", "c", "--html", str(tmp_path / "page.html")]) == 0
+    manifest = json.loads(driver.compile(model, "c").files["manifest.json"])
+    name = next(kernel["name"] for kernel in manifest["kernels"] if "Gemm_y" in kernel["nodes"])
+    lines = driver.compile(model, "c").files["net.c"].decode().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"static void {name}("))
+    enter = "dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))"
+    body = without_data(dom(tmp_path / "page.html", f"at('search').value = 'gemm_Y'; search(); at('search').{enter}"))
+    assert f"1 of {len(manifest['kernels'])} kernels" in body
+    assert f'<h2 id="codetitle">{name} net.c:{line}</h2>' in body
+    assert re.search(f"<u>{line}</u>static void {name}", re.sub("</?mark>", "", body))
+    assert f"<u>{line + 1}</u>{lines[line].replace('<', '&lt;')}" in re.sub("</?mark>", "", body)
+    assert "<span>Gemm_y</span>" in body
+    click = "document.querySelector('#roofline .pick').dispatchEvent(new Event('click', {bubbles: true}))"
+    clicked = without_data(dom(tmp_path / "page.html", click))
+    assert 'id="panel" hidden' in without_data(dom(tmp_path / "page.html"))
+    assert 'id="panel" hidden' not in clicked
+    assert 'class="pick chosen"' in clicked
+
+
+def test_a_thousand_kernels_in_a_browser(model: Path, tmp_path: Path) -> None:
+    """The page of a report with 1,500 kernels is drawn in seconds."""
+    small = report_of(driver.compile(model, "c"))
+    kernels = tuple(replace(kernel, name=f"{kernel.name}_{n}") for n in range(250) for kernel in small.kernels)[:1500]
+    steps = tuple(replace(small.steps[n % len(small.steps)], kernel=kernel.name) for n, kernel in enumerate(kernels))
+    (tmp_path / "page.html").write_bytes(html(replace(small, kernels=kernels, steps=steps)))
+    page = dom(tmp_path / "page.html", "document.body.dataset.spent = performance.now()")
+    assert page.count('class="row pick"') == 1500
+    assert float(re.search(r'data-spent="([0-9.]+)"', page)[1]) < 30_000  # type: ignore[index]
