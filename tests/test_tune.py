@@ -221,3 +221,14 @@ def test_a_fleet_does_the_work_of_a_worker_that_dies_again(model: Path) -> None:
         results = dict(outcomes)
         assert numbers | set(results) == {0, 1, 2, 3}
         assert all(outcome.status == "ok" for outcome in results.values())
+
+
+def test_the_closed_form_knows_tiles_and_caches(model: Path) -> None:
+    target, problems = problems_of(model, "x86-64-v3", {})
+    product = next(problem for problem in problems if len(problem.constants) == 1)
+    made = candidate(product, target, {})
+    assert made is not None
+    name = next(name for name in made[1] if name.startswith("tile"))
+    smallest = candidate(product, target, {name: min(made[1][name].options, key=lambda label: (not label.endswith(" 1x1"), label))})
+    assert smallest is not None
+    assert smallest[0].predicted > made[0].predicted  # one accumulator waits for itself

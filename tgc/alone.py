@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,31 +52,39 @@ def single(kernel: Kernel, alignment: int, *, keep: bool = True, times: int = 1)
     """A program that calls `kernel` once. Inputs: every parameter, by its name; outputs: those written, as NAME_after.
 
     keep: what is written begins as the input of the same name; otherwise it begins as whatever lies there, and has no input.
-    times: how often to call it, for kernels that take less time than calling a program does.
+    times: how often to call it, for kernels that take less time than calling a program does: each time on data of its own, `stride`
+    elements further on in every parameter, for in a model data that were just used in full do not wait in the nearest cache.
     """
     inputs, outputs, storages, copies, arguments = [], [], [], [], []
     calls: list[Step] = []
     for parameter in kernel.parameters:
         buffer = parameter.buffer
-        read = parameter.access == "read"
+        read, room = parameter.access == "read", buffer.size if times == 1 else times * stride(buffer, alignment)
         if read or keep:
-            storages.append(Storage(f"in_{buffer.name}", "input", buffer.dtype, buffer.size, 0, (buffer.size,)))
-            inputs.append(Tensor(buffer.name, buffer.dtype, (buffer.size,), f"in_{buffer.name}"))
+            storages.append(Storage(f"in_{buffer.name}", "input", buffer.dtype, room, 0, (room,)))
+            inputs.append(Tensor(buffer.name, buffer.dtype, (room,), f"in_{buffer.name}"))
         if read:
             arguments.append(Argument(f"in_{buffer.name}"))
             continue
-        storages.append(Storage(f"out_{buffer.name}", "output", buffer.dtype, buffer.size, 0, (buffer.size,)))
-        outputs.append(Tensor(f"{buffer.name}_after", buffer.dtype, (buffer.size,), f"out_{buffer.name}"))
+        storages.append(Storage(f"out_{buffer.name}", "output", buffer.dtype, room, 0, (room,)))
+        outputs.append(Tensor(f"{buffer.name}_after", buffer.dtype, (room,), f"out_{buffer.name}"))
         if keep:
             copies.append(_copy(f"copy_{buffer.name}", buffer))
             calls.append(Call(f"copy_{buffer.name}", (Argument(f"in_{buffer.name}"), Argument(f"out_{buffer.name}"))))
         arguments.append(Argument(f"out_{buffer.name}"))
+    if times > 1:
+        arguments = [replace(a, steps=(stride(p.buffer, alignment),)) for a, p in zip(arguments, kernel.parameters, strict=True)]
     once = Call(kernel.name, tuple(arguments), kernel.origins)
     calls.append(once if times == 1 else Repeat(times, (once,)))
     return Program(
         f"alone_{kernel.name}", tuple(inputs), tuple(outputs), (*copies, kernel), tuple(calls), tuple(storages),
         np.zeros(0, np.uint8), 0, alignment,
     )  # fmt: skip
+
+
+def stride(buffer: Buffer, alignment: int) -> int:
+    """Elements from one piece of data for a parameter to the next."""
+    return -(-buffer.size * buffer.dtype.bytes // alignment) * alignment // buffer.dtype.bytes
 
 
 def _copy(name: str, buffer: Buffer) -> Kernel:

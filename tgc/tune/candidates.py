@@ -11,8 +11,7 @@ from tgc.ir.schedule import Schedule
 from tgc.passes.decisions import Decision, Decisions
 from tgc.passes.heuristic import plan
 from tgc.targets import Target
-
-MODELLED_HERTZ = 3e9  # the closed form counts cycles
+from tgc.tune.model import seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,7 @@ def candidate(problem: Problem, target: Target, answers: Mapping[str, str]) -> t
         state = plan(problem.kernel, problem.constants, target, decisions)
     except InvalidIrError:
         return None
-    met = decisions.met
-    cycles = sum(decision.options[answers.get(name, decision.default)] for name, decision in met.items())
-    return Candidate(dict(answers), tuple(state.steps), cycles / MODELLED_HERTZ), met
+    return Candidate(dict(answers), tuple(state.steps), seconds(state.body, target)), decisions.met
 
 
 def neighbours(answers: Mapping[str, str], name: str, decision: Decision, most: int) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tgc.alone import compiled_alone
+from tgc.alone import compiled_alone, stride
 from tgc.errors import InvalidIrError, TgcError
 from tgc.ir.kernel import Kernel
 from tgc.ir.schedule import from_json
@@ -36,7 +36,7 @@ Status = Literal["ok", "wrong", "failed"]
 @dataclass(frozen=True, slots=True)
 class Task:
     """kernel: in its text form. schedule, JSON, is to be compared with incumbent, JSON. seconds: about how long to measure.
-    repeat: launches in a run, so that calling the program is a small part of it.
+    repeat: launches in a run, each on data of its own, so that calling the program is a small part of it.
     """
 
     kernel: str
@@ -90,18 +90,20 @@ def _prepare(text: str, target: Target, schedule: str, repeat: int) -> _Ready:
     kernel = parse_kernel(text)
     scheduled = apply(kernel, from_json(schedule))
     model = compiled_alone(replace(scheduled.kernel, name="tuned"), target, ALIGNMENT, keep=False, times=repeat)
-    data = _data(kernel, scheduled)
+    data = _data(kernel, scheduled, repeat)
     outputs = [np.zeros(tensor.shape, tensor.dtype.numpy) for tensor in model.outputs]
     return _Ready(model, [data[tensor.name] for tensor in model.inputs], outputs)
 
 
-def _data(kernel: Kernel, scheduled: Scheduled) -> dict[str, Array]:
-    """Random data for every parameter that is read, that of constants in the order that the schedule gives it."""
+def _data(kernel: Kernel, scheduled: Scheduled, repeat: int) -> dict[str, Array]:
+    """Random data for every parameter that is read, that of constants in the order that the schedule gives it, once for each launch."""
     made = {}
-    for number, parameter in enumerate(kernel.parameters):
+    for number, (parameter, changed) in enumerate(zip(kernel.parameters, scheduled.kernel.parameters, strict=True)):
         buffer = parameter.buffer
         random = _random(buffer.dtype.numpy, buffer.size, np.random.default_rng(number))
-        made[buffer.name] = np.ascontiguousarray(rearranged(random, scheduled.packings.get(buffer.name, ())))
+        once = np.ascontiguousarray(rearranged(random, scheduled.packings.get(buffer.name, ())))
+        room = stride(changed.buffer, ALIGNMENT)
+        made[buffer.name] = once if repeat == 1 else np.tile(np.resize(once, room), repeat)
     return made
 
 

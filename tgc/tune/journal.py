@@ -44,7 +44,7 @@ def _name(key: str, schedule: Schedule) -> str:
 @contextmanager
 def journal(path: Path, target: str) -> Iterator[Journal]:
     """The journal in `path`, with what an earlier search for `target` wrote; that of another target or version is begun anew."""
-    head = json.dumps(["tgc-journal", 1, tgc.__version__, target])
+    head = json.dumps(["tgc-journal", 2, tgc.__version__, target])
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]

@@ -28,11 +28,13 @@ from tgc.tune.fleet import fleet
 from tgc.tune.journal import Journal, journal
 from tgc.tune.pool import Evaluate, local
 
-MOST_TRIED = 10  # answers to one decision that are measured
+MOST_RANKED = 14  # answers to one decision that are scheduled, so that a closed form ranks them
+MOST_TRIED = 10  # of these, that are measured
 WORTH = 0.97  # of the heuristic's time that a schedule has to stay below to be kept
 TASK_SECONDS = 0.12
 RUN_SECONDS = 2e-4  # of launches in one run, as predicted
 MOST_REPEATED = 512
+MOST_BYTES = 64 << 20  # of data for the launches of one run
 CONFIRMED = 3  # times as long a winner is measured once more
 
 Watch = Callable[[int, int, str], None]
@@ -235,9 +237,10 @@ def _others(problem: Problem, best: Candidate, name: str, target: Target) -> lis
     """Candidates that answer the decision `name` in another way than `best`."""
     made = candidate(problem, target, best.answers)
     assert made is not None
-    tried = (candidate(problem, target, answers) for answers in neighbours(best.answers, name, made[1][name], MOST_TRIED))
+    tried = (candidate(problem, target, answers) for answers in neighbours(best.answers, name, made[1][name], MOST_RANKED))
     found = {each[0].schedule: each[0] for each in tried if each is not None}
-    return [each for schedule, each in found.items() if schedule != best.schedule]
+    others = [each for schedule, each in found.items() if schedule != best.schedule]
+    return sorted(others, key=lambda each: each.predicted)[:MOST_TRIED]
 
 
 def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state: _State) -> dict[Candidate, Outcome]:
@@ -262,7 +265,8 @@ def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state:
 
 
 def _task(problem: Problem, plain: Candidate, other: Candidate, target: Target, seconds: float) -> Task:
-    repeat = max(1, min(MOST_REPEATED, int(RUN_SECONDS / plain.predicted))) if plain.predicted else 1
+    size = sum(parameter.buffer.size * parameter.buffer.dtype.bytes for parameter in problem.kernel.parameters)
+    repeat = max(1, min(MOST_REPEATED, int(RUN_SECONDS / plain.predicted), MOST_BYTES // size)) if plain.predicted else 1
     return Task(print_kernel(problem.kernel), target, to_json(plain.schedule), to_json(other.schedule), seconds, repeat)
 
 

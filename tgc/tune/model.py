@@ -1,0 +1,155 @@
+"""A closed form for a scheduled loop nest on one core: cycles of arithmetic, loads, latency and loops, bytes that caches do not hold.
+
+For each store, with the unrolled loops around it as one block of straight code:
+
+    block = max(operations / PORTS, loads / PORTS, LATENCY * steps of one accumulator) + STORED where it goes to memory
+    total = sum of blocks * iterations + LOOP * iterations of every loop + bytes from L2 / L2_RATE + bytes from beyond / L3_RATE
+
+An operand is loaded once for all unrolled iterations in which it stays where it is. A multiply that is added is one operation. The bytes of
+a level: the data of the outermost loop whose whole footprint fits the cache below, as often as the loops around it bring other data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from tgc.ir import ops
+from tgc.ir.dtypes import INDEX
+from tgc.ir.expr import Apply, Load, Ramp, Var
+from tgc.ir.kernel import Block, For, If, Statement, Store
+from tgc.ir.rewrite import walk
+from tgc.passes.nest import Access, strides_in
+from tgc.targets import Target
+
+LATENCY = 4.0
+LOOP = 3.0
+STORED = 1.0
+BROADCAST = 0.6  # of a vector's load
+GATHERED = 1.5  # loads for each lane of one
+L2_RATE = 64.0  # bytes a cycle into L1
+L3_RATE = 24.0  # bytes a cycle into L2
+HERTZ = 3e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A store and the loops around it, outermost first."""
+
+    store: Store
+    loops: tuple[For, ...]
+
+
+def seconds(body: Statement, target: Target) -> float:
+    """Modelled time of one launch of the nest `body`, scheduled but not written out."""
+    places = list(_places(body, ()))
+    strides = strides_in(body)
+
+    def moves(access: Access, var: Var) -> bool:
+        return strides.of(access, var) != 0
+
+    blocks = sum(_block(place, moves, target) * _times(place.loops) for place in places)
+    turns = {loop.var: prod(outer.extent for outer in around if outer.kind != "unroll") for loop, around in _loops(body, ())}
+    loops = sum(LOOP * count for count in turns.values())
+    return (blocks + loops + sum(_traffic(place, moves, target) for place in places)) / HERTZ
+
+
+def _places(statement: Statement, loops: tuple[For, ...]) -> Iterator[_Place]:
+    match statement:
+        case For(_, _, body):
+            yield from _places(body, (*loops, statement))
+        case Block(parts):
+            for part in parts:
+                yield from _places(part, loops)
+        case If(_, body):
+            yield from _places(body, loops)
+        case Store():
+            yield _Place(statement, loops)
+        case _:
+            return
+
+
+def _loops(statement: Statement, around: tuple[For, ...]) -> Iterator[tuple[For, tuple[For, ...]]]:
+    """Every loop that stays one, with itself and those around it."""
+    match statement:
+        case For(_, _, body, kind):
+            if kind != "unroll":
+                yield statement, (*around, statement)
+            yield from _loops(body, (*around, statement))
+        case Block(parts):
+            for part in parts:
+                yield from _loops(part, around)
+        case If(_, body):
+            yield from _loops(body, around)
+        case _:
+            return
+
+
+def _times(loops: tuple[For, ...]) -> int:
+    return prod(loop.extent for loop in loops if loop.kind != "unroll")
+
+
+def _block(place: _Place, moves: object, target: Target) -> float:
+    """Cycles of a store in all the unrolled loops around it."""
+    assert callable(moves)
+    store = place.store
+    inside = [loop for loop in place.loops if loop.kind == "unroll"]
+    ports = 1.0 if target.vector_bits >= 512 else 2.0
+    written = Access(store.buffer.name, store.index.base if isinstance(store.index, Ramp) else store.index, True)
+    results = prod(loop.extent for loop in inside if moves(written, loop.var))
+    steps = prod(loop.extent for loop in inside) / results
+    loaded = [expr for expr in walk(store.value) if isinstance(expr, Load)]
+    memory = [load for load in loaded if load.buffer.space != "register"]
+    loads = sum(_load(load, target) * prod(loop.extent for loop in inside if moves(_access(load), loop.var)) for load in memory)
+    widest = max((e.lanes * e.dtype.bits for e in walk(store.value) if e.dtype != INDEX), default=32)
+    width = max(1.0, widest / max(32, target.vector_bits))
+    arithmetic = _operations(store) * results * steps * width
+    summed = any(load.buffer == store.buffer for load in loaded)
+    around = STORED * results * width if store.buffer.space != "register" else 0.0
+    return float(max(arithmetic / ports, loads / (1.5 if ports == 1.0 else 2.0), LATENCY * steps if summed else 0.0)) + around
+
+
+def _access(load: Load) -> Access:
+    return Access(load.buffer.name, load.index.base if isinstance(load.index, Ramp) else load.index, False)
+
+
+def _load(load: Load, target: Target) -> float:
+    """Loads of one vector, or of one element for all lanes."""
+    if not isinstance(load.index, Ramp):
+        return BROADCAST if load.lanes == 1 else GATHERED * load.lanes
+    vectors = max(1.0, load.lanes * load.dtype.bits / max(32, target.vector_bits))
+    return vectors if load.index.stride == 1 else GATHERED * load.lanes
+
+
+def _operations(store: Store) -> float:
+    """Operations on values for one result, a multiply that is added being none."""
+    found = [e for e in walk(store.value) if isinstance(e, Apply) and e.dtype != INDEX and e.op is not ops.CAST]
+    added = {arg for e in found if e.op is ops.ADD for arg in e.args if isinstance(arg, Apply) and arg.op is ops.MUL}
+    return float(len(found) - len(added))
+
+
+def _traffic(place: _Place, moves: object, target: Target) -> float:
+    """Cycles in which data come from L2, and from beyond it, for the innermost statement of a nest."""
+    loads = [expr for expr in walk(place.store.value) if isinstance(expr, Load) and expr.buffer.space != "register"]
+    levels = ((target.l1_bytes, L2_RATE), (target.l2_bytes, L3_RATE))
+    return sum(_fetched(place.loops, loads, size, moves) / rate for size, rate in levels)
+
+
+def _fetched(loops: tuple[For, ...], loads: list[Load], size: int, moves: object) -> float:
+    """Bytes that a cache of `size` bytes does not hold from one use to the next."""
+    assert callable(moves)
+
+    def footprint(load: Load, inner: tuple[For, ...]) -> float:
+        wide = load.lanes if isinstance(load.index, Ramp) else 1
+        count = wide * prod(loop.extent for loop in inner if moves(_access(load), loop.var))
+        return float(min(load.buffer.size, count) * load.dtype.bytes)
+
+    level = next(n for n in range(len(loops) + 1) if n == len(loops) or sum(footprint(load, loops[n:]) for load in loads) <= size)
+    total = 0.0
+    for load in loads:
+        outside = list(loops[:level])
+        while outside and not moves(_access(load), outside[-1].var):
+            outside.pop()
+        total += footprint(load, loops[level:]) * prod(loop.extent for loop in outside)
+    return total
