@@ -52,6 +52,14 @@ def test_rates(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert report["roof"]["flops"] == 50e9
 
 
+def test_roofline_is_measured_unless_given(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in ("cpu", "c"):
+        roof = measured(capsys, model, "--target", target, "--against", "none", "--bandwidth", "5")["roof"]
+        assert roof["source"].startswith("--bandwidth as given; otherwise measured here")
+        assert 1e8 < roof["flops"] < 1e13
+        assert roof["bandwidth"] == 5e9
+
+
 def test_power_of_a_counter(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     counter = tmp_path / "energy_uj"
     counter.write_text("1000000\n")

@@ -27,9 +27,13 @@ class Roof:
         return "compute" if flop / self.flops >= bytes_moved / self.bandwidth else "memory"
 
 
-def roof_of(target: Mapping[str, Any], flops: float | None = None, bandwidth: float | None = None) -> Roof:
-    """The roof of a target as a manifest describes it; `flops` and `bandwidth` take the place of what is assumed."""
-    roof = _known(target)
+Peak = tuple[float | None, float | None]
+"""Operations and bytes a second that take the place of what is assumed or measured; None: they do not."""
+
+
+def roof_of(target: Mapping[str, Any], peak: Peak = (None, None), measured: Roof | None = None) -> Roof:
+    """The roof of a target as a manifest describes it: what is known or assumed of it, or was `measured`, corrected by `peak`."""
+    roof, (flops, bandwidth) = measured or _known(target), peak
     given = [text for text, value in (("--peak", flops), ("--bandwidth", bandwidth)) if value is not None]
     source = f"{' and '.join(given)} as given; otherwise {roof.source}" if given else roof.source
     return replace(roof, flops=flops or roof.flops, bandwidth=bandwidth or roof.bandwidth, source=source)

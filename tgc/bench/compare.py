@@ -24,7 +24,7 @@ from tgc.bench.timing import Latency, summarise
 from tgc.errors import OptionError, TgcError
 from tgc.ir.program import launches
 from tgc.ir.work import work_of
-from tgc.roof import Roof, roof_of
+from tgc.roof import Peak, Roof, roof_of
 
 Array = npt.NDArray[np.generic]
 PEERS = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-qnn", "openvino", "torch", "tinygrad", "mnn", *sdk.ENGINES)
@@ -118,7 +118,8 @@ class _Worker:
 def compare(
     artifact: Artifact, model: Path, inputs: dict[str, Array], against: Sequence[str], *, seconds: float = 3.0,
     python: str = sys.executable, device: str = "local", watch: Callable[[str], None] | None = None,
-    peak: tuple[float | None, float | None] = (None, None),
+    peak: Peak = (None, None),
+    measured: Roof | None = None,
 ) -> Comparison:  # fmt: skip
     """Runs `artifact`, compiled from the file `model`, and the engines `against` in turns, on as many threads each.
 
@@ -147,7 +148,7 @@ def compare(
             raise TgcError(f"the compiled model does not run: {workers[0].failure}", artifact.name)
         _take_turns([worker for worker in workers if not worker.failure], seconds, watch)
         failures = [(w.engine, w.failure) for w in workers if w.failure] + [(engine, f"runs here only, not on {device}") for engine in away]
-        return _report(artifact, [w for w in workers if not w.failure], failures, peak)
+        return _report(artifact, [w for w in workers if not w.failure], failures, roof_of(asdict(artifact.target), peak, measured))
 
 
 @contextmanager
@@ -207,11 +208,10 @@ def _energy() -> int | None:
         return None
 
 
-def _report(artifact: Artifact, ran: list[_Worker], failed: list[tuple[str, str]], peak: tuple[float | None, float | None]) -> Comparison:
+def _report(artifact: Artifact, ran: list[_Worker], failed: list[tuple[str, str]], roof: Roof) -> Comparison:
     ours = dict(np.load(ran[0].results))
     works = {kernel.name: work_of(kernel) for kernel in artifact.program.kernels}
     calls = [works[call.kernel] for call in launches(artifact.program.steps)]
-    roof = roof_of(asdict(artifact.target), *peak)
     return Comparison(
         target=artifact.target.name, rows=tuple(_row(worker, ours) for worker in ran), failures=tuple(failed),
         flop=sum(work.flop + work.integer for work in calls), roof=roof,

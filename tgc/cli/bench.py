@@ -46,8 +46,8 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
               help="How much slower than OLD.json may be.")
 @click.option("--watts", type=float, callback=positive, help="The machine's power, where it cannot be read, for FLOPS/W.")
 @click.option("--price", type=float, callback=positive, help="The machine's price, for FLOPS/$.")
-@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
-@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
+@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic [default: measured here].")
+@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory [default: measured here].")
 @input_option
 @feeding
 @json_option
@@ -68,6 +68,7 @@ def bench(
     from tgc.bench.compare import compare
     from tgc.bench.device import parse
     from tgc.inputs import read
+    from tgc.reached import reached
     from tgc.run.open_shapes import inputs_at
 
     engines, earlier = _against(against)
@@ -76,9 +77,11 @@ def bench(
     tensors = inputs_at(artifact.graph.open, artifact.graph.inputs, mapping(sizes, "--size"))
     inputs = read(tensors, mapping(files, "--input"), seed, mapping(ranges, "--range"))
     python = interpreter or os.environ.get("TGC_PEERS_PYTHON") or sys.executable
+    peak_of = (peak and peak * 1e9, bandwidth and bandwidth * 1e9)
     with progress(f"measuring {artifact.name}") as watch:
+        roof = reached(artifact.target) if device == "local" and None in peak_of else None
         report = compare(artifact, model, inputs, engines, seconds=seconds, python=python, device=device, watch=watch,
-                         peak=(peak and peak * 1e9, bandwidth and bandwidth * 1e9))  # fmt: skip
+                         peak=peak_of, measured=roof)  # fmt: skip
     misses = _misses(report.rows[0].latency.median, budget, earlier, regression)
     rates = [_rates(report, row, watts, price) for row in report.rows]
     if as_json:

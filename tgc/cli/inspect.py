@@ -16,15 +16,16 @@ from tgc.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tgc.report import Report
+    from tgc.roof import Peak
 
 
 @click.command()
 @click.argument("subject", metavar="MODEL|ARTIFACT", type=click.Path(path_type=Path))
 @compiling
 @click.option("--launches", is_flag=True, help="Of an OpenCL artifact: the launches of a frame as JSON, each with its kernel's text.")
-@click.option("--measure", is_flag=True, help="Of a model: also time each kernel alone, here.")
-@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic, in place of what is assumed.")
-@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory, in place of what is assumed.")
+@click.option("--measure", is_flag=True, help="Of a model: also time each kernel alone, here, and measure the roofline.")
+@click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic [default: assumed, or measured].")
+@click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory [default: assumed, or measured].")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as one self-contained page.")
 @json_option
 def inspect(
@@ -56,8 +57,9 @@ def inspect(
         _print(report)
 
 
-def _report(subject: Path, measure: bool, peak: tuple[float | None, float | None], flags: dict[str, Any]) -> Report:
+def _report(subject: Path, measure: bool, peak: Peak, flags: dict[str, Any]) -> Report:
     from tgc.frontend_onnx import operators
+    from tgc.reached import reached
     from tgc.report import report_of, report_of_folder
     from tgc.report.measure import measure_kernels
 
@@ -68,7 +70,8 @@ def _report(subject: Path, measure: bool, peak: tuple[float | None, float | None
     artifact = build(subject, **flags)
     with progress(f"measuring {artifact.name}") as watch:
         times = measure_kernels(artifact, watch) if measure else {}
-    return report_of(artifact, operators(subject), times, peak)
+        roof = reached(artifact.target) if measure and None in peak else None
+    return report_of(artifact, operators(subject), times, peak, roof)
 
 
 def _print(report: Report) -> None:

@@ -15,7 +15,7 @@ from tgc.artifact import MANIFEST, Artifact
 from tgc.errors import ModelError
 from tgc.ir.text import print_kernel
 from tgc.report.source import Place, located
-from tgc.roof import Roof, roof_of
+from tgc.roof import Peak, Roof, roof_of
 from tgc.run.load import read_manifest
 
 __all__ = ["KernelRow", "MemoryRow", "OperatorRow", "Report", "StepRow", "WeightRow", "report_of", "report_of_folder"]
@@ -112,21 +112,22 @@ def report_of(
     artifact: Artifact,
     operators: Sequence[tuple[str, str]] = (),
     measured: Mapping[str, float] | None = None,
-    peak: tuple[float | None, float | None] = (None, None),
+    peak: Peak = (None, None),
+    roof: Roof | None = None,
 ) -> Report:
-    """The report of a model that was compiled just now. `peak`: FLOP and bytes a second, in place of what is assumed."""
+    """The report of a model that was compiled just now. `peak`, `roof`: as `tgc.roof.roof_of` takes them."""
     manifest = json.loads(artifact.files[MANIFEST])
     places = located(artifact.files)
     text = {kernel.name: Place("", 0, print_kernel(kernel)) for kernel in artifact.program.kernels if kernel.name not in places}
-    return _report(manifest, {**text, **places}, operators, measured or {}, peak)
+    return _report(manifest, {**text, **places}, operators, measured or {}, roof_of(manifest["target"], peak, roof))
 
 
-def report_of_folder(folder: Path, peak: tuple[float | None, float | None] = (None, None)) -> Report:
+def report_of_folder(folder: Path, peak: Peak = (None, None)) -> Report:
     """The report of an artifact on disk. Raises ModelError where it is none, or lacks what a report needs."""
     manifest = read_manifest(folder)
     try:
         files = {name: (folder / name).read_bytes() for name in manifest["files"] if name.endswith((".c", ".cl"))}
-        return _report(manifest, located(files), (), {}, peak)
+        return _report(manifest, located(files), (), {}, roof_of(manifest["target"], peak))
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the manifest lacks {error}", str(folder), "compile the model again with this version of tgc") from error
     except OSError as error:
@@ -138,9 +139,8 @@ def _report(
     places: Mapping[str, Place],
     operators: Sequence[tuple[str, str]],
     measured: Mapping[str, float],
-    peak: tuple[float | None, float | None],
+    roof: Roof,
 ) -> Report:
-    roof = roof_of(manifest["target"], *peak)
     kernels = tuple(_kernel(row, roof, measured.get(row["name"]), places.get(row["name"])) for row in manifest["kernels"])
     steps = tuple(
         StepRow(s["entry"], s["kernel"], s["times"], tuple(s["nodes"]), tuple(s["reads"]), tuple(s["writes"])) for s in manifest["steps"]
