@@ -21,8 +21,8 @@ MANIFEST = "manifest.json"
 class Artifact:
     """A compiled model. `files` maps each file's name to its bytes; nothing is on disk until `write`.
 
-    seconds, passes: time that each step of the pipeline and each pass took, in order. unlocked: the ONNX nodes of each kernel that a lock
-    file was given for and has no entry of. For reports only, never part of `files`.
+    seconds, passes: time that each step of the pipeline and each pass took, in order.
+    For reports only, never part of `files`.
     """
 
     name: str
@@ -32,7 +32,6 @@ class Artifact:
     graph: Graph
     seconds: tuple[tuple[str, float], ...] = ()
     passes: tuple[tuple[str, float], ...] = ()
-    unlocked: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -79,12 +79,12 @@ def compile(
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
     (observe or _unseen)("import", graph)
     with clock.step("passes"):
-        program, unlocked = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
+        program = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
             options = replace(options, golden=record(graph, program, rounding=chosen.rounding))
     with clock.step("emit"):
-        made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps), unlocked=unlocked)
+        made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps))
     return _written(replace(made, seconds=tuple(clock.times)), output)
 
 
@@ -94,11 +94,8 @@ def _unseen(name: str, result: Graph | Program) -> None:
 
 def _locked(
     subject: tuple[Graph, Target], lock: Lock | str | Path | None, maker: Callable[[Target], Scheduler] | None, **how: Any
-) -> tuple[Program, tuple[str, ...]]:
-    """The program of a graph on a target, and the kernels that have no entry in `lock`.
-
-    Raises OptionError where an entry of the lock has no kernel.
-    """
+) -> Program:
+    """The program of a graph on a target. Raises OptionError where `lock` is given and does not fit it."""
     from tgc.lock import Lock, pinned, read_lock
     from tgc.passes import compile_graph
     from tgc.passes.heuristic import scheduler_for
@@ -106,11 +103,11 @@ def _locked(
     graph, target = subject
     plain = maker(target) if maker else None
     if lock is None:
-        return compile_graph(graph, target, scheduler=plain, **how), ()
+        return compile_graph(graph, target, scheduler=plain, **how)
     pins = pinned(lock if isinstance(lock, Lock) else read_lock(lock), target, plain or scheduler_for(target))
     program = compile_graph(graph, target, scheduler=pins.schedule, **how)
-    pins.require_all_used()
-    return program, tuple(pins.missing)
+    pins.require_fit()
+    return program
 
 
 def _written(artifact: Artifact, output: str | Path | None) -> Artifact:

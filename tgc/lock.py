@@ -5,7 +5,6 @@
       "target": "cpu x86_64-unknown-linux-gnu znver4 ...",
       "kernels": {
         "0a31..": {
-          "name": "k3_Conv_12",
           "origins": ["Conv_12"],
           "predicted_us": [812.1, 790.4],
           "measured_us": [901.5, 640.2],
@@ -14,15 +13,15 @@
     ...
 
 A kernel is known by a hash of what it computes and of the target, never by its place in the model. Of each pair of times the first is the
-heuristic's. Keys are sorted and every step has a line, so that a change of one kernel is a change of its lines.
+heuristic's. Keys are sorted and every step has a line, so that a change of one kernel is a change of its lines. A model fits a lock whose
+keys are those of its kernels, none more and none less.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from tgc.ir.schedule import Schedule, step_fields, step_from
 from tgc.passes.assemble import Scheduler
 from tgc.passes.schedule.apply import Scheduled, apply
 from tgc.targets import Target
+from tgc.whole_file import write_whole
 
 VERSION = 1
 Times = tuple[float, float]
@@ -42,9 +42,8 @@ Times = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kernel. name, origins: for people. predicted: by the closed form; measured: None where nothing was measured."""
+    """One kernel. origins: for people. predicted: by the closed form; measured: None where nothing was measured."""
 
-    name: str
     origins: tuple[str, ...]
     schedule: Schedule
     predicted: Times | None = None
@@ -75,7 +74,7 @@ def key_of(kernel: Kernel, constants: frozenset[str], target: Target) -> str:
 
 @dataclass(slots=True)
 class Pinned:
-    """Schedules kernels as `lock` says, and others as `otherwise` does. used, missing: keys and names of kernels so far."""
+    """Schedules kernels as `lock` says. used: keys of kernels so far; missing: ONNX nodes of those that it lacks, as `otherwise` does."""
 
     lock: Lock
     target: Target
@@ -88,21 +87,32 @@ class Pinned:
         key = key_of(kernel, constants, self.target)
         entry = self.lock.entries.get(key)
         if entry is None:
-            self.missing.append(", ".join(kernel.origins) or kernel.name)
+            self.missing.append(kernel.origins[-1] if kernel.origins else kernel.name)
             return self.otherwise(kernel, constants)
         self.used.add(key)
         try:
             return apply(kernel, entry.schedule)
         except InvalidIrError as error:
-            raise OptionError(f"a step cannot be applied: {error}", f"lock entry {key} ({entry.name})", _HINT) from error
+            raise OptionError(f"a step cannot be applied: {error}", f"lock entry {key} ({_origin(entry)})", _HINT) from error
 
-    def require_all_used(self) -> None:
-        """Raises OptionError where the lock has entries for kernels that the model does not have."""
-        stray = [f"{key} ({entry.name})" for key, entry in sorted(self.lock.entries.items()) if key not in self.used]
+    def require_fit(self) -> None:
+        """Raises OptionError where the lock has entries for kernels that the model does not have, or lacks some that it has."""
+        stray = [f"{key} ({_origin(entry)})" for key, entry in sorted(self.lock.entries.items()) if key not in self.used]
+        faults = []
         if stray:
-            more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
-            what = f"the lock has entries for kernels that this model does not have: {', '.join(stray[:3])}{more}"
-            raise OptionError(what, "--lock", _HINT)
+            faults.append(f"the lock has entries for kernels that this model does not have: {_first(stray)}")
+        if self.missing:
+            faults.append(f"this model has kernels that are not in the lock: {_first(self.missing)}")
+        if faults:
+            raise OptionError("; ".join(faults), "--lock", _HINT)
+
+
+def _origin(entry: Entry) -> str:
+    return entry.origins[-1] if entry.origins else "of no ONNX node"
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 _HINT = "the model, an option or the version of tgc changed; run tgc tune again"
@@ -115,6 +125,16 @@ def pinned(lock: Lock, target: Target, otherwise: Scheduler) -> Pinned:
     return Pinned(lock, target, otherwise)
 
 
+def steadied(lock: Lock, earlier: Lock) -> Lock:
+    """`lock` with the times of `earlier` for every schedule that both have, so that searching again changes only what it improves."""
+    if earlier.target != lock.target:
+        return lock
+    old = earlier.entries
+    kept = {key: old[key] if key in old and old[key].schedule == each.schedule and old[key].origins == each.origins
+            and bool(old[key].measured) >= bool(each.measured) else each for key, each in lock.entries.items()}  # fmt: skip
+    return Lock(lock.target, kept)
+
+
 def print_lock(lock: Lock) -> str:
     """The text of the lock file: sorted, a line for each step."""
     rows = [f"    {json.dumps(key)}: {_print_entry(entry)}" for key, entry in sorted(lock.entries.items())]
@@ -123,7 +143,7 @@ def print_lock(lock: Lock) -> str:
 
 
 def _print_entry(entry: Entry) -> str:
-    fields: list[tuple[str, object]] = [("name", entry.name), ("origins", list(entry.origins))]
+    fields: list[tuple[str, object]] = [("origins", list(entry.origins))]
     times = (("predicted_us", entry.predicted), ("measured_us", entry.measured))
     fields += [(name, [float(f"{value * 1e6:.4g}") for value in pair]) for name, pair in times if pair is not None]
     lines = [f"      {json.dumps(name)}: {json.dumps(value)}" for name, value in fields]
@@ -146,7 +166,7 @@ def parse_lock(text: str, where: str) -> Lock:
 def _entry(row: Any) -> Entry:
     times = [tuple(float(value) * 1e-6 for value in row[name]) if name in row else None for name in ("predicted_us", "measured_us")]
     predicted, measured = ((t[0], t[1]) if t is not None else None for t in times)
-    return Entry(str(row["name"]), tuple(map(str, row["origins"])), tuple(step_from(step) for step in row["schedule"]), predicted, measured)
+    return Entry(tuple(map(str, row["origins"])), tuple(step_from(step) for step in row["schedule"]), predicted, measured)
 
 
 def read_lock(path: str | Path) -> Lock:
@@ -161,10 +181,4 @@ def read_lock(path: str | Path) -> Lock:
 
 def write_lock(lock: Lock, path: Path) -> None:
     """Writes the file whole or not at all. Raises OptionError where that cannot be done."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(print_lock(lock), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OptionError(f"cannot be written: {error.strerror}", str(path)) from error
+    write_whole(path, print_lock(lock).encode())

@@ -40,7 +40,7 @@ def build(
 @click.option("--print-ir-after", metavar="PASS", help="Print what a pass made to standard error; see tgc passes.")
 @click.option("--stop-after", metavar="PASS", help="Print what a pass made to standard output, and write no artifact.")
 @click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Write what every pass made to a file in DIR.")
-@click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Schedule kernels as a lock file of tgc tune says.")
+@click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Schedule kernels as a lock of tgc tune says; it must fit.")
 @click.option("--tune", "tuning", type=float, metavar="SECONDS", help="Search schedules first, for so long; see tgc tune.")
 @json_option
 def compile_command(
@@ -74,8 +74,6 @@ def compile_command(
         return
     program = artifact.program
     click.echo(f"{folder}: {len(artifact.files)} files, {size(artifact.bytes)}, for {artifact.target.name}")
-    for origins in artifact.unlocked:
-        click.echo(f"not in the lock, scheduled by the heuristic: {origins}", err=True)
     memory = f"weights {size(program.weights.nbytes)}, arena {size(program.arena_bytes)}"
     memory += f", of it states {size(program.state_bytes)}" if program.states else ""
     click.echo(f"{len(program.kernels)} kernels, {_calls(program)} calls; {memory}")

@@ -67,12 +67,12 @@ def _progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("compiling", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what[:60])
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what[:100])
 
 
 def _plain(report: Report, path: Path) -> dict[str, object]:
     rows = [
-        {"key": row.key, "kernel": row.entry.name, "origins": list(row.entry.origins), "calls": row.calls, "answers": dict(row.answers),
+        {"key": row.key, "origins": list(row.entry.origins), "calls": row.calls, "answers": dict(row.answers),
          "tried": row.tried, "refused": row.refused, "predicted": row.entry.predicted, "measured": row.entry.measured}
         for row in report.rows
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def _print(report: Report, path: Path) -> None:
             continue
         before, after = row.entry.measured or (0.0, 0.0)
         chosen = ", ".join(f"{name.split()[0]} {answer}" for name, answer in row.answers.items()) or "the heuristic's"
-        name = row.entry.origins[-1] if row.entry.origins else row.entry.name
+        name = row.entry.origins[-1] if row.entry.origins else row.key
         predicted = tuple(duration(each) for each in row.entry.predicted) if row.entry.predicted else ("", "")
         times = (*((duration(before), duration(after), f"{after / before:.2f}") if before else ("", "", "")), *predicted)
         rows.append((name[-40:], str(row.calls), str(row.tried), *times, chosen))

@@ -105,18 +105,38 @@ def icd_loader() -> c.CDLL:
 @cache
 def _shared_context(platform_index: int, device_index: int) -> c.c_void_p | None:
     """One context for all models of this process, since drivers take long to make one; None where there is no such device."""
+    chosen = _device(platform_index, device_index)
+    if chosen is None:
+        return None
+    loader = icd_loader()
+    loader.clCreateContext.restype = c.c_void_p
+    device, error = (c.c_void_p * 1)(chosen), c.c_int32(0)
+    context = loader.clCreateContext(None, c.c_uint32(1), device, None, None, c.byref(error))
+    return c.c_void_p(context) if error.value == 0 else None
+
+
+def _device(platform_index: int, device_index: int) -> int | None:
+    """The handle of a device; None where there is no such one."""
     loader, limit, count = icd_loader(), 16, c.c_uint32(0)
     found = (c.c_void_p * limit)()
     if loader.clGetPlatformIDs(c.c_uint32(limit), found, c.byref(count)) != 0 or platform_index >= count.value:
         return None
     every_type, platform = c.c_uint64(0xFFFFFFFF), c.c_void_p(found[platform_index])
     status = loader.clGetDeviceIDs(platform, every_type, c.c_uint32(limit), found, c.byref(count))
-    if status != 0 or device_index >= count.value:
-        return None
-    loader.clCreateContext.restype = c.c_void_p
-    device, error = (c.c_void_p * 1)(found[device_index]), c.c_int32(0)
-    context = loader.clCreateContext(None, c.c_uint32(1), device, None, None, c.byref(error))
-    return c.c_void_p(context) if error.value == 0 else None
+    return found[device_index] if status == 0 and device_index < count.value else None
+
+
+def describe_device() -> str:
+    """Name and driver version of the device that programs run on here. Raises ToolchainError where there is none."""
+    loader, chosen = icd_loader(), _device(*chosen_device(os.environ))
+    if chosen is None:
+        raise ToolchainError("there is no such OpenCL device", DEVICE_VARIABLE, _NO_DEVICE_HINT)
+    texts = []
+    for what in (0x102B, 0x102D):  # CL_DEVICE_NAME, CL_DRIVER_VERSION
+        text = c.create_string_buffer(256)
+        loader.clGetDeviceInfo(c.c_void_p(chosen), c.c_uint32(what), c.c_size_t(len(text)), text, None)
+        texts.append(text.value.decode("utf-8", "replace"))
+    return ", driver ".join(texts)
 
 
 def _open_loader() -> c.CDLL:

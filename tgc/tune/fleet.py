@@ -37,9 +37,12 @@ def fleet(address: str) -> Iterator[Evaluate]:
 
     def all_of(tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         futures = {client.submit(evaluate_apart, task, pure=False, retries=RETRIES): number for number, task in enumerate(tasks)}
-        for future in finished(futures):
-            error = future.exception()
-            yield futures[future], Outcome("failed", why=f"{type(error).__name__}: {error}") if error else future.result()
+        try:
+            for future in finished(futures):
+                error = future.exception()
+                yield futures[future], Outcome("failed", why=f"{type(error).__name__}: {error}") if error else future.result()
+        finally:
+            client.cancel(list(futures))  # those that nobody waits for any more
 
     try:
         _require_alike(client)

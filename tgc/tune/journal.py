@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -42,20 +43,37 @@ def _name(key: str, schedule: Schedule) -> str:
 
 
 @contextmanager
-def journal(path: Path, target: str) -> Iterator[Journal]:
-    """The journal in `path`, with what an earlier search for `target` wrote; that of another target or version is begun anew."""
-    head = json.dumps(["tgc-journal", 2, tgc.__version__, target])
+def journal(path: Path, measured: str) -> Iterator[Journal]:
+    """The journal in `path`, with what an earlier search wrote whose `measured`, target and device, is the same; another is begun anew.
+
+    Raises OptionError where it cannot be written, or another search is writing it.
+    """
+    head = json.dumps(["tgc-journal", 3, tgc.__version__, measured]) + "\n"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
-        kept = whole[1:] if whole[:1] == [head] else []
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_text("".join(f"{line}\n" for line in (head, *kept)), encoding="utf-8")
-        os.replace(fresh, path)
-        with path.open("a", encoding="utf-8") as file:
-            yield Journal(dict(map(_read, kept)), file)
+        with path.open("a+", encoding="utf-8") as file:
+            _claim(file, path)
+            yield Journal(dict(map(_read, _kept(file, head))), file)
     except OSError as error:
         raise OptionError(f"cannot be written: {error.strerror}", str(path)) from error
+
+
+def _claim(file: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OptionError("another search is writing it", str(path), "wait for that one, or choose another lock file with -o") from error
+
+
+def _kept(file: IO[str], head: str) -> list[str]:
+    """The whole lines of a file that begins with `head`. What a search that was killed had half written is cut off, and nothing more."""
+    file.seek(0)
+    whole = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
+    kept = whole if whole[:1] == [head] else []
+    file.truncate(len("".join(kept).encode()))
+    if not kept:
+        file.write(head)
+        file.flush()
+    return kept[1:]
 
 
 def _read(line: str) -> tuple[str, Outcome]:

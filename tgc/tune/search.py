@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from tgc.ir.kernel import Kernel
 from tgc.ir.program import Program, launches
 from tgc.ir.schedule import to_json
 from tgc.ir.text import print_kernel
-from tgc.lock import Entry, Lock, describe, key_of, write_lock
+from tgc.lock import Entry, Lock, describe, key_of, read_lock, steadied, write_lock
 from tgc.passes.assemble import Scheduler
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.schedule.apply import Scheduled
 from tgc.targets import Target
 from tgc.tune.candidates import Candidate, Problem, candidate, neighbours
 from tgc.tune.correlation import rank_correlation
+from tgc.tune.device import device_of
 from tgc.tune.evaluate import Outcome, Task
 from tgc.tune.fleet import fleet
 from tgc.tune.journal import Journal, journal
@@ -96,11 +97,18 @@ class _State:
     evaluate: Evaluate | None
     journal: Journal
     deadline: float
+    watch: Callable[[str], None]
     points: list[Point] = field(default_factory=list)
 
     @property
     def late(self) -> bool:
         return time.monotonic() > self.deadline
+
+    def tell(self, problem: Problem, ratio: float) -> None:
+        """Says what is being searched, how it goes, and how much time there is."""
+        left = max(0, round(self.deadline - time.monotonic()))
+        name = problem.kernel.origins[-1] if problem.kernel.origins else problem.kernel.name
+        self.watch(f"{ratio:.2f} of the heuristic's time, {len(self.points)} measured, {left} s left: {name}")
 
 
 def search(
@@ -118,13 +126,22 @@ def search(
     else:
         if chosen.images:
             raise OptionError("its images are modelled, and times here say nothing of it", f"target {target}", "add --no-measure")
-        kept = journal(journal_of(path), describe(chosen)) if path else nullcontext(Journal())
+        kept = journal(journal_of(path), f"{describe(chosen)} on {scheduler or device_of(chosen)}") if path else nullcontext(Journal())
         with kept as known, fleet(scheduler) if scheduler else local(workers) as evaluate:
             _require_runnable(problems, chosen, evaluate)
             report = tune(problems, chosen, evaluate, known, seconds=seconds, watch=watch)
     if path:
+        report = replace(report, lock=steadied(report.lock, _earlier(path)))
         write_lock(report.lock, path)
     return report
+
+
+def _earlier(path: Path) -> Lock:
+    """The lock that is in `path`; one that fits nothing where there is none."""
+    try:
+        return read_lock(path)
+    except OptionError:
+        return Lock("", {})
 
 
 def _require_runnable(problems: list[Problem], target: Target, evaluate: Evaluate) -> None:
@@ -168,13 +185,14 @@ def tune(
 
     evaluate: None where the closed form alone decides.
     """
-    state = _State(target, evaluate, journal, time.monotonic() + seconds)
+    place = [0, len(problems)]
+    told = watch or (lambda *_: None)
+    state = _State(target, evaluate, journal, time.monotonic() + seconds, lambda what: told(place[0], place[1], what))
     first = {problem.key: _plain(problem, target) for problem in problems}
     order = sorted(problems, key=lambda problem: -first[problem.key].predicted * problem.calls)
     rows = []
     for number, problem in enumerate(order):
-        if watch:
-            watch(number, len(order), ", ".join(problem.kernel.origins) or problem.kernel.name)
+        place[0] = number
         rows.append((_search if evaluate else _modelled)(problem, first[problem.key], state))
     lock = Lock(describe(target), {row.key: row.entry for row in rows})
     return Report(lock, tuple(rows), tuple(state.points), not state.late)
@@ -195,6 +213,7 @@ def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
     done: set[str] = set()
     while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
         done.add(name)
+        state.tell(problem, ratio)
         for made, outcome in _measured(problem, plain, _others(problem, best, name, state.target), state).items():
             outcomes[made.schedule] = outcome
             if outcome.status == "ok" and outcome.seconds < ratio * outcome.incumbent:
@@ -203,7 +222,7 @@ def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
         best, time_of_best = _confirmed(problem, plain, best, state)
     predicted = (plain.predicted, best.predicted) if plain.predicted else None
     measured = time_of_best if time_of_best[0] else _incumbent(outcomes)
-    entry = Entry(problem.kernel.name, problem.kernel.origins, best.schedule, predicted, measured)
+    entry = Entry(problem.kernel.origins, best.schedule, predicted, measured)
     refused = sum(1 for outcome in outcomes.values() if outcome.status != "ok")
     return Row(problem.key, entry, problem.calls, best.answers, len(outcomes), refused)
 
@@ -214,11 +233,12 @@ def _modelled(problem: Problem, plain: Candidate, state: _State) -> Row:
     done: set[str] = set()
     while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
         done.add(name)
+        state.tell(problem, best.predicted / plain.predicted if plain.predicted else 1.0)
         others = _others(problem, best, name, state.target)
         tried += len(others)
         best = min((best, *(each for each in others if each.predicted < WORTH * best.predicted)), key=lambda each: each.predicted)
     predicted = (plain.predicted, best.predicted) if plain.predicted else None
-    entry = Entry(problem.kernel.name, problem.kernel.origins, best.schedule, predicted)
+    entry = Entry(problem.kernel.origins, best.schedule, predicted)
     return Row(problem.key, entry, problem.calls, best.answers, tried, 0)
 
 
