@@ -114,19 +114,24 @@ def compare(entry: models.Entry, model: Path, threads: int, options: argparse.Na
         np.savez(file, **read(artifact.graph.inputs, {}, 0, entry.ranges))
     pythons = {engine: sys.executable if engine in ("tgc", "onnxruntime") else options.peers for engine in options.engines.split(",")}
     workers = [started(engine, model, inputs, threads, scratch / engine, python) for engine, python in pythons.items()]
+    in_turns(workers, options.rounds)
+    facts = facts_of(artifact)
+    return [row_of(entry, threads, worker) | (facts if worker.engine == "tgc" else {}) for worker in workers]
+
+
+def in_turns(workers: list[Worker], rounds: int) -> None:
+    """Has all workers run, a little each at a time, and ends them."""
     alive = [worker for worker in workers if not worker.failure]
     for worker in alive:
         worker.ask(2)
         worker.batch = max(1, round(BATCH_SECONDS / max(1e-6, statistics.median(worker.wall or [1.0]))))
         worker.wall.clear()
         worker.cpu.clear()
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for worker in alive:
             worker.ask(worker.batch)
     for worker in workers:
         worker.process.kill()
-    facts = facts_of(artifact)
-    return [row_of(entry, threads, worker) | (facts if worker.engine == "tgc" else {}) for worker in workers]
 
 
 def row_of(entry: models.Entry, threads: int, worker: Worker) -> Row:

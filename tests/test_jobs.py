@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from test_reproducible import convolutions
 
 import tgc
 from tgc import cli, driver
-from tgc.errors import ModelError, OptionError
 from tgc.job import content_hash, read_job
 from tgc.store import Store
 
@@ -86,77 +83,6 @@ def test_the_model_may_be_in_the_store(folder: Path) -> None:
     (folder / "net.onnx").unlink()
     assert run("build", folder / "job.toml", "-o", folder / "out", "--store", folder / "store") == 0
     assert read_job(folder / "job.toml").options["winograd"] == "2"
-
-
-def test_artifacts_share_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TGC_STORE", str(tmp_path / "store"))
-    for name in ("one", "two"):
-        driver.compile(convolutions(), "cpu", tmp_path / name)
-    x = {"x": np.ones((1, 3, 16, 16), np.float32)}
-    expected = tgc.load(tmp_path / "one").run(x)["y"]
-    assert run("store", "put", tmp_path / "one", tmp_path / "two") == 0
-    assert not list(tmp_path.glob("*/*.weights"))
-    (entry,) = Store(tmp_path / "store").entries()
-    np.testing.assert_array_equal(tgc.load(tmp_path / "two").run(x)["y"], expected)
-    assert run("store", "fetch", tmp_path / "one") == 0
-    assert run("store", "gc") == 0
-    assert entry.exists()
-    for name in ("one", "two"):
-        (tmp_path / name / "manifest.json").unlink()
-    assert run("store", "gc") == 0
-    assert not entry.exists()
-
-
-@pytest.mark.parametrize("damage", ["flipped", "truncated"])
-def test_damage_is_seen_and_repaired_from_the_remote(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("fsspec")
-    remote = Store(tmp_path / "local", f"file://{tmp_path / 'remote'}")
-    digest = remote.put(DATA)
-    remote.push(digest)
-    entry = remote.path(digest)
-    entry.write_bytes(DATA[:-1] if damage == "truncated" else DATA[:100] + bytes([DATA[100] ^ 1]) + DATA[101:])
-    with pytest.raises(ModelError, match="is damaged"):
-        Store(remote.folder).get(digest)
-    assert run("store", "check", "--store", remote.folder) == 1
-    assert digest in capsys.readouterr().out
-    assert remote.get(digest).read_bytes() == DATA
-    assert run("store", "check", "--store", remote.folder) == 0
-    entry.write_bytes(b"")
-    assert Store(remote.folder).put(DATA) == digest  # a writer repairs it too
-    assert entry.read_bytes() == DATA
-
-
-def write_often(folder: Path) -> None:
-    for _ in range(20):
-        Store(folder).put(DATA)
-
-
-def test_two_writers_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=write_often, args=(tmp_path,)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
-    (entry,) = Store(tmp_path).entries()
-    assert entry.read_bytes() == DATA
-    assert [path.name for path in entry.parent.iterdir()] == [entry.name]
-
-
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    small = Store(tmp_path).put(b"small")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # writing more fails as it does on a full disk
-    try:
-        with pytest.raises(OptionError, match="nothing in the store has changed"):
-            Store(tmp_path).put(DATA)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert Store(tmp_path).get(small).read_bytes() == b"small"
-    assert [path.name for path in Store(tmp_path).entries()] == [small]
-    assert not list(tmp_path.rglob(".new-*"))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ do not disturb each other and a full disk loses nothing. A remote is any URL tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +65,18 @@ class Store:
         raise ModelError(fault, f"{self.folder}: entry {digest}", hint)
 
     def push(self, digest: str) -> None:
-        """Copies an entry to the remote. Raises ToolchainError or OptionError where that fails."""
-        target = f"{self.remote.rstrip('/')}/{digest[:2]}/{digest}"
+        """Copies an entry to the remote, where it appears whole or not at all. Raises ToolchainError or OptionError where that fails."""
+        target, entry = f"{self.remote.rstrip('/')}/{digest[:2]}/{digest}", self.get(digest)
         system, path = _remote(target)
+        beside = f"{path.rpartition('/')[0]}/.new-{secrets.token_hex(8)}"
         try:
-            if not system.exists(path):
+            if not system.exists(path) or system.size(path) != entry.stat().st_size:
                 system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.put_file(str(self.get(digest)), path)
+                system.put_file(str(entry), beside)
+                system.mv(beside, path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                system.rm_file(beside)
             raise OptionError(f"cannot be written: {error}", target) from error
 
     def damaged(self) -> list[str]:
@@ -87,10 +93,13 @@ class Store:
         _write(self.folder / "roots" / hashlib.sha256(root.encode()).hexdigest(), json.dumps({"artifact": root, "needs": digests}).encode())
 
     def collect(self) -> tuple[int, int]:
-        """Removes the entries that no artifact needs, and notes of artifacts that are gone; how many entries, and their bytes."""
+        """Removes the entries that no artifact needs, and notes of artifacts that are gone; how many entries, and their bytes.
+
+        Raises ModelError, with nothing removed, where a note cannot be read, for then it is unknown what is needed.
+        """
+        notes = {note: _root(note) for note in sorted((self.folder / "roots").glob("[0-9a-f]*"))}
         needed: set[str] = set()
-        for note in sorted((self.folder / "roots").glob("*")):
-            root = _root(note)
+        for note, root in notes.items():
             if root is None:
                 note.unlink(missing_ok=True)
             else:
@@ -126,12 +135,15 @@ def _write(goal: Path, content: bytes | memoryview) -> None:
 
 
 def _root(note: Path) -> list[str] | None:
-    """The entries that a note is for; None where its artifact is gone or it cannot be read."""
+    """The entries that a note is for; None where its artifact is gone. Raises ModelError where it cannot be read."""
     try:
         content = json.loads(note.read_bytes())
         return [str(digest) for digest in content["needs"]] if (Path(content["artifact"]) / "manifest.json").exists() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:  # another collection was faster
         return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "nothing was removed; remove this file, and tgc store put every artifact again"
+        raise ModelError(f"the note of what an artifact needs is damaged: {error}", str(note), hint) from error
 
 
 def _remote(url: str) -> tuple[Any, str]:

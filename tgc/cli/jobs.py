@@ -122,6 +122,7 @@ def store(action: str, artifacts: tuple[Path, ...], store_folder: Path | None, r
 
 def _move(action: str, artifact: Path, chosen: Any) -> str:
     from tgc.run.load import read_manifest
+    from tgc.store import digest_of
 
     weights = read_manifest(artifact)["weights"]
     if weights["file"] is None:
@@ -130,9 +131,11 @@ def _move(action: str, artifact: Path, chosen: Any) -> str:
     if action == "fetch":
         write_whole(path, chosen.get(digest).read_bytes())
         return f"{path}: {size(path.stat().st_size)}"
-    if path.exists() and chosen.put(path.read_bytes()) != digest:
+    if path.exists() and digest_of(path) != digest:
         raise ModelError("is not the file that was compiled (its hash differs)", str(path), "compile the model again")
-    chosen.need(artifact, [digest])
+    chosen.need(artifact, [digest])  # before it is there, so that no collection takes it for unused
+    if path.exists():
+        chosen.put(path.read_bytes())
     stored = chosen.get(digest)
     if chosen.remote:
         chosen.push(digest)
