@@ -18,7 +18,7 @@ from tgc.driver import resolve
 from tgc.errors import OptionError
 from tgc.ir.graph import Graph
 from tgc.ir.interpret import run_graph
-from tgc.ir.kernel import shared_loop
+from tgc.ir.kernel import Kernel, shared_loop
 from tgc.ir.text import parse_kernel
 from tgc.passes import compile_graph
 from tgc.passes.divide import divide
@@ -40,12 +40,13 @@ RUNTIME = Path(__file__).parents[1] / "templates" / "runtime"
 
 
 def network() -> Graph:
-    """Convolutions with and without Winograd's tiles and with a residual, all large enough to share."""
+    """Convolutions with and without Winograd's tiles, with a residual and with blocks that overlap, all large enough to share."""
     net = Net()
-    x = net.image(1, 16, 30, 30)
+    x = net.image(1, 16, 31, 31)
     y = net.relu(net.conv(x, 32, 3, pad=1))
     y = net.add(net.conv(y, 32, 1, pad=0), y)
-    return net.graph(net.relu(net.conv(y, 24, 3, pad=1)))
+    y = net.relu(net.conv(y, 24, 3, pad=1))
+    return net.graph(net.conv(net.conv(y, 40, 1, pad=0), 24, 1, pad=0))
 
 
 def values(graph: Graph) -> dict[str, np.ndarray]:
@@ -53,18 +54,24 @@ def values(graph: Graph) -> dict[str, np.ndarray]:
     return {node.name: rng.standard_normal(node.shape).astype(np.float32) for node in graph.inputs}
 
 
+def shared_kind(kernel: Kernel) -> str:
+    loop = shared_loop(kernel.body)
+    return loop.kind if loop is not None else ""
+
+
 @pytest.mark.parametrize("target", ["cpu", "c"])
 def test_any_number_of_threads_gives_the_same(target: str, tmp_path: Path) -> None:
     graph, chosen = network(), with_threads(resolve(target), 3)
     program = compile_graph(graph, chosen)
     assert len(program.shared) >= 4
+    assert any(shared_kind(kernel) == "tailed" for kernel in program.kernels)
     files = emit_for(program, chosen, EmitOptions())
     folder = Artifact(program.name, chosen, files, program, graph).write(tmp_path / "a")
     expected = run_graph(graph, values(graph))
     alone = load(folder).run(values(graph))
     for name, wanted in expected.items():
         assert np.abs(alone[name] - wanted).max() <= 1e-5 * np.abs(wanted).max()
-    for threads in (2, 3, 4):
+    for threads in (2, 3, 4, 40):
         model = load(folder, threads=threads)
         for _ in range(3):
             for name, found in model.run(values(graph)).items():
@@ -170,19 +177,33 @@ SUMMING = """kernel summing(read x: f32[40000], readwrite y: f32[10000]) {
 }"""
 
 
-def shared(text: str, threads: int) -> list[str]:
+INTERLEAVED = """kernel interleaved(read x: f32[400000], write y: f32[400000]) {
+  for g < 4 { for i < 100 { for k < 1000 { y[i * 4000 + k * 4 + g] = x[g * 100000 + i * 1000 + k] } } }
+}"""
+
+
+def shared(text: str, threads: int) -> list[tuple[str, str]]:
     body = parse_kernel(text).body
-    return [step.var for step in divide(body, body, threads)]
+    return [(step.var, step.kind) for step in divide(body, body, threads)]
 
 
 def test_the_loop_that_divides_evenly_is_shared() -> None:
-    assert shared(EVEN, 3) == ["i"]
-    assert shared(EVEN, 2) == ["j"]
+    assert shared(EVEN, 3) == [("i", "parallel")]
+    assert shared(EVEN, 2) == [("j", "parallel")]
+
+
+def test_of_a_loop_whose_last_blocks_overlap_one_thread_does_both() -> None:
+    assert shared(OVERLAPPING.replace("k < 10000", "k < 10000 unroll"), 2) == [("i", "tailed")]
+    twice = OVERLAPPING.replace("29990", "19990")  # the last block starts inside the second
+    assert shared(twice.replace("k < 10000", "k < 10000 unroll"), 2) == []
 
 
 def test_a_loop_whose_iterations_meet_is_not_shared() -> None:
-    assert "i" not in shared(OVERLAPPING, 2)
-    assert "i" not in shared(SUMMING, 2)
+    assert "i" not in dict(shared(SUMMING, 2))
+
+
+def test_threads_do_not_store_into_the_same_cache_lines() -> None:
+    assert shared(INTERLEAVED, 2) == [("i", "parallel")]
 
 
 def test_a_parallel_loop_is_shared_where_nothing_but_loops_is_around_it() -> None:

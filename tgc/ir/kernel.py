@@ -13,7 +13,7 @@ from typing import Literal
 
 from tgc.ir.expr import Buffer, Expr, Var
 
-LoopKind = Literal["serial", "parallel", "vector", "unroll", "grid0", "grid1", "grid2", "lane0", "lane1", "lane2"]
+LoopKind = Literal["serial", "parallel", "tailed", "vector", "unroll", "grid0", "grid1", "grid2", "lane0", "lane1", "lane2"]
 GRID_KINDS: tuple[LoopKind, ...] = ("grid0", "grid1", "grid2")
 LANE_KINDS: tuple[LoopKind, ...] = ("lane0", "lane1", "lane2")
 
@@ -29,7 +29,8 @@ class Block:
 class For:
     """`body` for var = 0, 1, ..., extent - 1.
 
-    serial: one after the other. parallel: iterations are independent; `shared_loop` says which one threads share. vector: to be
+    serial: one after the other. parallel: iterations are independent; `shared_loop` says which one threads share. tailed: the
+    same, but the last of two or more stores again some of what the one before it stores, so one thread does both. vector: to be
     executed as one vector of `extent` lanes (gone after `vectorize`). unroll: to be written out (gone after `unroll`). grid(d),
     lane(d): the work-group's index and the work-item's index in it along dimension d; such loops enclose everything else in the
     kernel.
@@ -96,12 +97,12 @@ class Kernel:
 
 
 def shared_loop(body: Statement) -> For | None:
-    """The parallel loop whose iterations are shared out among threads: the outermost, if nothing but loops stands around it.
+    """The parallel or tailed loop whose iterations are shared out among threads: the outermost, if nothing but loops stands around it.
 
     Each thread then runs the whole kernel but for the iterations of that loop that are others'.
     """
     while isinstance(body, For):
-        if body.kind == "parallel":
+        if body.kind in ("parallel", "tailed"):
             return body
         body = body.body
     return None

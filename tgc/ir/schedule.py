@@ -125,7 +125,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A loop whose iterations are independent is run as `kind` says: parallel, grid0..2 or lane0..2."""
+    """A loop whose iterations are independent is run as `kind` says: parallel, tailed, grid0..2 or lane0..2."""
 
     var: str
     kind: LoopKind

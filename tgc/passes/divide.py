@@ -1,23 +1,27 @@
 """Divide: which loop of a scheduled kernel threads share.
 
 The outermost loops of a kernel stand directly in each other, and their iterations are independent: any of them may be shared. What
-decides is how evenly it divides. A loop whose last block overlaps the one before stays whole, for two threads would store the
-same elements.
+decides is how evenly it divides, and whether threads store into the same cache lines, which then travel between cores: in channels that
+are interleaved group by group they do for groups, and not for rows. Where a loop's last block overlaps the one before, one thread
+does both, for two would store the same elements.
 """
 
 from __future__ import annotations
 
 from tgc.ir import index as ix
-from tgc.ir.expr import Expr, Load, Ramp, Var
+from tgc.ir.expr import Apply, Expr, Lit, Load, Ramp, Var
 from tgc.ir.index import Opaque, Quotient
-from tgc.ir.kernel import For, Statement, Store
-from tgc.ir.rewrite import statements
+from tgc.ir.kernel import For, LoopKind, Statement, Store
+from tgc.ir.ops import LT, WHERE
+from tgc.ir.rewrite import rewrite, statements
 from tgc.ir.schedule import Bind, Step
 from tgc.passes.nest import chain, work
 from tgc.passes.schedule.loops import carried_buffers, extents_of
 
 LEAST_WORK = 1 << 17  # scalar operations that are worth waking a thread for
-EVEN = 0.9  # of the threads' time that a loop may use to be preferred to a more even one inside it
+WELL_USED = 0.9  # share of the threads' time from which on a loop is preferred to better ones inside it
+SHARED_LINES = 0.5  # share of the threads' time that is left where most of what they store are each other's lines
+OWN_BYTES = 256  # in a row that a thread stores, from which on the lines at both ends count for little
 
 
 def divide(plain: Statement, scheduled: Statement, threads: int) -> tuple[Step, ...]:
@@ -25,17 +29,39 @@ def divide(plain: Statement, scheduled: Statement, threads: int) -> tuple[Step, 
     if not isinstance(scheduled, For) or _operations(plain) < LEAST_WORK:
         return ()
     loops, _ = chain(scheduled)
-    found = [loop for loop in loops if loop.kind == "serial" and loop.extent > 1 and _is_divisible(scheduled, loop)]
-    if not found:
+    kinds = {loop: _kind(scheduled, loop) for loop in loops if loop.kind == "serial" and loop.extent > 1}
+    used = {loop: _used(scheduled, loop, kind, threads) for loop, kind in kinds.items() if kind is not None}
+    if not used:
         return ()
-    even = [loop for loop in found if _evenness(loop, threads) >= EVEN]
-    best = even[0] if even else max(found, key=lambda loop: _evenness(loop, threads))
-    return (Bind(best.var.name, "parallel"),)
+    best = next((loop for loop in used if used[loop] >= WELL_USED), max(used, key=lambda loop: used[loop]))
+    kind = kinds[best]
+    return (Bind(best.var.name, kind),) if kind is not None and used[best] > 1 / threads else ()
 
 
-def _evenness(loop: For, threads: int) -> float:
+def _used(body: Statement, loop: For, kind: LoopKind, threads: int) -> float:
     """The share of the threads' time that is used when the loop's iterations are shared out."""
-    return loop.extent / (-(-loop.extent // threads) * threads)
+    units, last = (loop.extent - 1, 1) if kind == "tailed" else (loop.extent, 0)
+    most = max((part + 1) * units // threads - part * units // threads + last * (part + 1 == threads) for part in range(threads))
+    even = loop.extent / (most * threads)
+    return even * SHARED_LINES if _shares_lines(body, loop, threads) else even
+
+
+def _shares_lines(body: Statement, loop: For, threads: int) -> bool:
+    """Whether what a thread stores lies in short pieces between those of other threads: other loops move on in larger steps."""
+    extents, memo = extents_of(body), dict[Expr, Expr]()
+    for store in _stores(loop):
+        index = rewrite(store.index, lambda expr: _untailed(expr, loop), memo)
+        place = ix.from_expr(index.base if isinstance(index, Ramp) else index, extents)
+        step = ix.coefficient(place, loop.var)
+        repeated = step is not None and any(abs(ix.coefficient(place, var) or 0) > abs(step) for var in extents)
+        if step is not None and repeated and abs(step) * store.buffer.dtype.bytes * loop.extent < OWN_BYTES * threads:
+            return True
+    return False
+
+
+def _stores(loop: For) -> list[Store]:
+    """What `loop` stores to memory."""
+    return [inner for inner in statements(loop.body) if isinstance(inner, Store) and inner.buffer.space != "register"]
 
 
 def _operations(plain: Statement) -> int:
@@ -57,13 +83,28 @@ def _operations(plain: Statement) -> int:
     return total
 
 
-def _is_divisible(body: Statement, loop: For) -> bool:
-    """Whether no iteration of `loop` sees or stores what another one stores."""
+def _kind(body: Statement, loop: For) -> LoopKind | None:
+    """How iterations of `loop` can be shared: none sees or stores what another one stores, but for the last two at most."""
     if carried_buffers(loop):
-        return False
-    extents = extents_of(body)
-    stores = [inner for inner in statements(loop.body) if isinstance(inner, Store) and inner.buffer.space != "register"]
-    return all(_moves_apart(store.index, loop, extents) for store in stores)
+        return None
+    extents, places = extents_of(body), [store.index for store in _stores(loop)]
+    if all(_moves_apart(place, loop, extents) for place in places):
+        return "parallel"
+    memo: dict[Expr, Expr] = {}
+    untailed = [rewrite(place, lambda expr: _untailed(expr, loop), memo) for place in places]
+    return "tailed" if all(_moves_apart(place, loop, extents) for place in untailed) else None
+
+
+def _untailed(expr: Expr, loop: For) -> Expr | None:
+    """Where the blocks of `loop` start, but for the last, which starts inside the one before: min(i * size, start) as i * size."""
+    match expr:
+        case Apply(op, (Apply(test, (x, Lit(start))), a, Lit(again))) if op is WHERE and test is LT and x == a and start == again:
+            block = ix.from_expr(x, {loop.var: loop.extent})
+            size = ix.coefficient(block, loop.var) or 0
+            inside = (loop.extent - 2) * size < int(start) - block.offset <= (loop.extent - 1) * size
+            return x if ix.variables(block) == {loop.var} and inside else None
+        case _:
+            return None
 
 
 def _moves_apart(index: Expr, loop: For, extents: dict[Var, int]) -> bool:

@@ -101,7 +101,8 @@ class Dialect:
     spaces:   address space -> what precedes a pointer's type or an array's.
     loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
               the variable of a loop that the launch stands for.
-    part:     the head of a `for` over the iterations that are `part`'s of `parts`; parts: what a kernel with one takes besides.
+    part:     the head of a `for` over the iterations that are `part`'s of `parts`, from {var}, {units} to share out and {tail}, which is
+              `tail` where the last part has one iteration more. parts: what a kernel with one takes besides.
     reserved: words that nothing else may be called. functions: a regular expression of more such words.
     """
 
@@ -122,6 +123,7 @@ class Dialect:
     image: str = ""
     barrier: str = ""
     part: str = ""
+    tail: str = ""
     parts: str = ""
     reserved: frozenset[str] = frozenset()
     functions: str = ""

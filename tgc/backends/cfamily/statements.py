@@ -159,9 +159,15 @@ def _for(writer: Writer, loop: For) -> None:
     dialect = writer.dialect
     writer.depths[loop.var.name] = len(writer.scopes)
     writer.depth_memo.clear()
-    head = dialect.part if loop is writer.shared else dialect.loop
-    _nested(writer, head.format(var=name, extent=loop.extent), loop.body)
+    head = _part_head(dialect, name, loop) if loop is writer.shared else dialect.loop.format(var=name, extent=loop.extent)
+    _nested(writer, head, loop.body)
     writer.depth_memo.clear()
+
+
+def _part_head(dialect: Dialect, name: str, loop: For) -> str:
+    """The head of a loop over the iterations that are a part's; of a tailed loop the last two are one's."""
+    tailed = loop.kind == "tailed"
+    return dialect.part.format(var=name, units=loop.extent - tailed, tail=dialect.tail if tailed else "")
 
 
 def _alloc(writer: Writer, buffer: Buffer, rest: tuple[Statement, ...], pending: dict[str, Buffer]) -> None:

@@ -70,7 +70,7 @@ def _for(fn: Function, loop: For) -> None:
         latch: %next = %i + 1; br %next != extent, loop, done
         done:
     """
-    if loop.kind not in ("serial", "parallel"):
+    if loop.kind not in ("serial", "parallel", "tailed"):
         raise UnsupportedError(f"a {loop.kind} loop has no meaning on a CPU")
     if loop.extent == 0:
         return
@@ -89,15 +89,17 @@ def _for(fn: Function, loop: For) -> None:
 
 
 def _shared(fn: Function, loop: For) -> None:
-    """The loop's iterations that are `part`'s: extent * part / parts and so on, which may be none."""
+    """The loop's iterations that are `part`'s: extent * part / parts and so on, which may be none; of a tailed one the last two are one."""
     fn.loops += 1
+    units, last = (loop.extent - 1, ".units") if loop.kind == "tailed" else (loop.extent, "")
     number, index = fn.loops, fn.machine.index
     label, variable, following = f"loop{number}", f"%i{number}", f"%next{number}"
     fn.scopes[-1].lines += [
-        f"  %first{number}.of = mul {index} %part, {loop.extent}",
+        f"  %first{number}.of = mul {index} %part, {units}",
         f"  %first{number} = udiv {index} %first{number}.of, %parts",
-        f"  %last{number}.of = add {index} %first{number}.of, {loop.extent}",
-        f"  %last{number} = udiv {index} %last{number}.of, %parts",
+        f"  %last{number}.of = add {index} %first{number}.of, {units}",
+        f"  %last{number}{last} = udiv {index} %last{number}.of, %parts",
+        *(_with_tail(number, index, units) if last else ()),
         f"  %any{number} = icmp ult {index} %first{number}, %last{number}",
         f"  br i1 %any{number}, label %some{number}, label %done{number}",
         f"some{number}:",
@@ -106,6 +108,15 @@ def _shared(fn: Function, loop: For) -> None:
     fn.remember(loop.var, Known(variable, fn.open(label, _writes(loop.body))))
     statement(fn, loop.body)
     _close_loop(fn, fn.close(), (f"%first{number}", f"%last{number}"), label, variable, following)
+
+
+def _with_tail(number: int, index: str, units: int) -> list[str]:
+    """The end of a part of a tailed loop: one further for the last part that has any."""
+    return [
+        f"  %tail{number}.is = icmp eq {index} %last{number}.units, {units}",
+        f"  %tail{number} = zext i1 %tail{number}.is to {index}",
+        f"  %last{number} = add {index} %last{number}.units, %tail{number}",
+    ]
 
 
 def _writes(body: Statement) -> Buffers:
