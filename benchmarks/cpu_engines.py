@@ -132,8 +132,9 @@ def mnn_engine(model: Path, inputs: Inputs, threads: int, folder: Path) -> Prepa
     import MNN
 
     converted = folder / "model.mnn"
-    tool = str(Path(sys.executable).with_name("mnnconvert"))
-    command = [tool, "-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(converted), "--bizCode", "b"]
+    # The converter without its command, which installs packages to tell its makers of each use.
+    convert = [sys.executable, "-c", "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"]
+    command = [*convert, "-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(converted), "--bizCode", "b"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not converted.exists():
         raise RuntimeError((done.stdout + done.stderr).strip().splitlines()[-1])

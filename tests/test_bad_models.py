@@ -11,7 +11,8 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tgc.errors import ModelError, OptionError, TgcError, UnsupportedError
+from tgc import cli
+from tgc.errors import ModelError, OptionError, TgcError, TgcWarning, UnsupportedError
 from tgc.frontend_onnx import import_model
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "com.acme" : 1]>'
@@ -267,9 +268,17 @@ def test_types_that_do_not_fit() -> None:
     assert "i64" in text
 
 
-def test_declared_shape_that_the_operators_contradict() -> None:
-    text = fault(model("g (float[2, 3] x) => (float[3, 3] y) { [r] y = Relu(x) }"), ModelError)
-    assert "value 'y' [3, 3] is declared as f32, but the operators make f32 [2, 3]" in text
+def test_declared_shapes_that_the_operators_contradict_are_a_warning() -> None:
+    made = model("g (float[2, 3] x) => (float[3, 3] y, float[6] z) { y = Relu(x) z = Abs(y) }")
+    with pytest.warns(TgcWarning, match=r"model declares: 'y' \[3, 3\] is \[2, 3\] and 1 more, which the operators decide"):
+        graph = import_model(made)
+    assert [value.shape for _, value in graph.outputs] == [(2, 3), (2, 3)]
+
+
+def test_warnings_are_one_line_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(model("g (float[2, 3] x) => (float[3, 3] y) { y = Relu(x) }"), tmp_path / "m.onnx")
+    assert cli.invoke(["compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.startswith(f"tgc: warning: {tmp_path / 'm.onnx'}: of another shape than the model declares: 'y' [3, 3]")
 
 
 def test_declared_type_that_the_operators_contradict() -> None:

@@ -41,5 +41,9 @@ class ToolchainError(TgcError):
     """A compiler, linker, driver or library that is needed is missing or failed."""
 
 
+class TgcWarning(UserWarning):
+    """Something about the model that its user may want to know, and that changes no result."""
+
+
 class InvalidIrError(Exception):
     """A defect in tgc itself: a pass wrote IR that breaks an invariant. Exit status 3."""

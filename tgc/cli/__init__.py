@@ -7,6 +7,8 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
+from typing import TextIO
 
 import click
 
@@ -22,7 +24,7 @@ from tgc.cli.reduce import reduce
 from tgc.cli.run import run
 from tgc.cli.tune import tune
 from tgc.cli.verify import verify
-from tgc.errors import TgcError
+from tgc.errors import TgcError, TgcWarning
 
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # not the fault of tgc
 
@@ -55,7 +57,9 @@ def invoke(arguments: list[str]) -> int:
     """Runs one command line and returns its exit status; messages go to standard error."""
     state = State(debug=bool(os.environ.get("TGC_DEBUG")))
     try:
-        result = group.main(arguments, prog_name="tgc", standalone_mode=False, obj=state)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            result = group.main(arguments, prog_name="tgc", standalone_mode=False, obj=state)
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         error.show()
@@ -76,6 +80,15 @@ def invoke(arguments: list[str]) -> int:
         _explain(f"tgc: internal error: {type(error).__name__}: {error}\n  hint: this is a defect in tgc; please report it with "
                  "the output of the same command under `tgc --debug`", state)  # fmt: skip
         return 3
+
+
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """What concerns the user's model is said; what concerns Python code is not."""
+    del filename, lineno, file, line  # of the code that warns
+    if issubclass(category, TgcWarning):
+        click.echo(f"tgc: warning: {message}", err=True)
 
 
 def _lack(error: Exception) -> str | None:

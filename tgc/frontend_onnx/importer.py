@@ -10,6 +10,7 @@ that a Reshape needs it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, NodeProto
 
-from tgc.errors import ModelError, TgcError, UnsupportedError
+from tgc.errors import ModelError, TgcError, TgcWarning, UnsupportedError
 from tgc.frontend_onnx.blocking import channels_in_a_block
 from tgc.frontend_onnx.closing import closed, dimensions, extents, open_inputs
 from tgc.frontend_onnx.dimensions import Declared, declared, pin
@@ -103,6 +104,10 @@ def _import(
     lower_nodes(importer, nodes, values, Frame(opsets))
     if importer.problems:
         raise report(importer.problems, where)
+    if importer.contradicted:
+        count = len(importer.contradicted)
+        more = f" and {count - 1} more, which the operators decide" if count > 1 else ", which the operators decide"
+        warnings.warn(TgcWarning(f"{where}: of another shape than the model declares: {importer.contradicted[0]}{more}"), stacklevel=2)
     outputs = [piece for v in graph.output for piece in named_pieces(v.name, _present(values, v.name))]
     result = Graph(graph.name or stem, tuple(made.values()), tuple(outputs))
     return closed(importer.b, result, kept, tuple(sizes.values())) if importer.b.symbols else result

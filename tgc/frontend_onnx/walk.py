@@ -51,7 +51,7 @@ class Importer:
     """The state of one import.
 
     folder: where weights outside of the model lie; None for a model in memory. declared: what the model says about its values.
-    problems: what is not supported, found so far.
+    problems: what is not supported, found so far. contradicted: values that have another shape than the model declares, and what it is.
     """
 
     folder: Path | None
@@ -60,6 +60,7 @@ class Importer:
     declared: Mapping[str, tuple[DType, Declared]]
     b: LoweringBuilder = field(default_factory=LoweringBuilder)
     problems: list[Problem] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
     runtime: set[int] = field(default_factory=set)
 
 
@@ -322,16 +323,21 @@ def _can_be(size: int, declared: int | str) -> bool:
 
 
 def _as_declared(importer: Importer, name: str, result: Node, node: NodeProto) -> Node:
-    """`result`, which is what the model says about value `name`. Raises ModelError where it is not."""
+    """`result`; notes where its shape is not what the model says about value `name`. Raises ModelError where its type is not.
+
+    The operators decide: a declaration may be left from another size, or be wrong as some exporters make it.
+    """
     if name not in importer.declared:
         return result
     dtype, shape = importer.declared[name]
     dims = result.shape if shape.dims is None else shape.dims
     same = len(dims) == len(result.shape) and all(_can_be(s, d) for d, s in zip(dims, result.shape, strict=True))
-    if dtype != result.dtype or not same:
+    if dtype != result.dtype:
         raise ModelError(
             f"value {shape} is declared as {dtype}, but the operators make {result.dtype} {list(result.shape)}",
             f"{node.op_type} {origin_of(node)!r}",
-            "export the model again, or remove the declaration; if a --shape or --dim was given, the model may not allow it",
+            "export the model again, or remove the declaration",
         )
+    if not same:
+        importer.contradicted.append(f"{shape} is {list(result.shape)}")
     return result
