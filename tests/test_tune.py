@@ -27,6 +27,7 @@ from tgc.tune.evaluate import Outcome, Task, evaluate
 from tgc.tune.journal import Journal, journal
 from tgc.tune.pool import local
 from tgc.tune.search import problems_of, search, tune
+from tgc.tune.whole import whole_model
 
 
 def network(path: Path, width: int = 48) -> Path:
@@ -245,3 +246,25 @@ def test_the_closed_form_knows_tiles_and_caches(model: Path) -> None:
     smallest = candidate(product, target, {name: min(made[1][name].options, key=lambda label: (not label.endswith(" 1x1"), label))})
     assert smallest is not None
     assert smallest[0].predicted > made[0].predicted  # one accumulator waits for itself
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.9, True), (1.1, False)])
+def test_a_lock_is_kept_where_the_whole_model_is_faster(after: float, kept: bool, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tgc.tune.search as module
+
+    target, problems = problems_of(model, "x86-64-v3", {})
+    widest = json.dumps({"step": "Split", "var": "i1_o", "factor": 2, "tail": "overlap"})
+    report = tune(problems, target, scripted({widest: 0.5}), Journal(), seconds=60)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "whole_model", lambda *_: (1.0, after))
+    proven = module._proven(report, model, "x86-64-v3", {})
+    assert proven.whole == (1.0, after)
+    assert (proven.lock == report.lock) == kept
+    same = tgc.compile(model, "x86-64-v3", lock=proven.lock).files == tgc.compile(model, "x86-64-v3").files
+    assert same != kept
+
+
+def test_the_whole_model_is_measured_in_turns(model: Path) -> None:
+    target, problems = problems_of(model, "cpu", {})
+    lock = tune(problems, target, None, Journal(), seconds=60).lock
+    before, after = whole_model(model, "cpu", {}, lock)
+    assert 0.2 < before / after < 5

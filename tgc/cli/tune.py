@@ -77,7 +77,7 @@ def _plain(report: Report, path: Path) -> dict[str, object]:
         for row in report.rows
     ]  # fmt: skip
     return {"lock": str(path), "finished": report.finished, "rank_correlation": report.correlation, "measured": len(report.points),
-            "before": report.seconds[0], "after": report.seconds[1], "kernels": rows}  # fmt: skip
+            "before": report.seconds[0], "after": report.seconds[1], "whole": report.whole, "kernels": rows}  # fmt: skip
 
 
 def _print(report: Report, path: Path) -> None:
@@ -96,6 +96,10 @@ def _print(report: Report, path: Path) -> None:
     before, after = report.seconds
     if before:
         click.echo(f"measured kernels together: {duration(before)} before, {duration(after)} after ({after / before:.2f}), alone")
+    if report.whole:
+        first, then = report.whole
+        kept = "" if then < first else ": no gain, so the lock has the heuristic's schedules"
+        click.echo(f"the whole model: {duration(first)} before, {duration(then)} after ({then / first:.2f}), measured in turns{kept}")
     if report.correlation is not None:
         click.echo(f"predicted against measured: rank correlation {report.correlation:.2f} over {len(report.points)} schedules")
     click.echo(f"{path}: {len(report.lock.entries)} kernels" + ("" if report.finished else "; not all had their turn within --seconds"))

@@ -14,7 +14,7 @@ from tgc import driver
 from tgc.errors import OptionError
 from tgc.ir.kernel import Kernel
 from tgc.ir.program import Program, launches
-from tgc.ir.schedule import to_json
+from tgc.ir.schedule import Schedule, to_json
 from tgc.ir.text import print_kernel
 from tgc.lock import Entry, Lock, describe, key_of, read_lock, steadied, write_lock
 from tgc.passes.assemble import Scheduler
@@ -28,6 +28,7 @@ from tgc.tune.evaluate import Outcome, Task
 from tgc.tune.fleet import fleet
 from tgc.tune.journal import Journal, journal
 from tgc.tune.pool import Evaluate, local
+from tgc.tune.whole import whole_model
 
 MOST_RANKED = 14  # answers to one decision that are scheduled, so that a closed form ranks them
 MOST_TRIED = 10  # of these, that are measured
@@ -53,10 +54,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A kernel in the report. tried: schedules that were evaluated; refused: of these, wrong or failing."""
+    """A kernel in the report. plain: the heuristic's schedule. tried: evaluated schedules; refused: of these, wrong or failing."""
 
     key: str
     entry: Entry
+    plain: Schedule
     calls: int
     answers: Mapping[str, str]
     tried: int
@@ -65,12 +67,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """lock: what was found. finished: whether every kernel had its turn within the budget."""
+    """lock: what was found. finished: whether every kernel had its turn within the budget.
+
+    whole: seconds of the whole model without the lock and with what was found, where that was measured; where it was not faster, the
+    lock pins the heuristic's schedules.
+    """
 
     lock: Lock
     rows: tuple[Row, ...]
     points: tuple[Point, ...]
     finished: bool
+    whole: tuple[float, float] | None = None
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -118,7 +125,8 @@ def search(
     """Tunes `model` with the options of `tgc.compile` and writes the lock file `path`, a journal beside it meanwhile.
 
     path: None to write nothing. workers: processes here. scheduler: of a Dask fleet, in their place. measure: otherwise the closed form
-    alone decides. Raises OptionError where kernels for `target` cannot be run.
+    alone decides. What is written for a model that runs here was measured to make the whole model faster. Raises OptionError where
+    kernels for `target` cannot be run.
     """
     chosen, problems = problems_of(model, target, options)
     if not measure:
@@ -131,9 +139,25 @@ def search(
             _require_runnable(problems, chosen, evaluate)
             report = tune(problems, chosen, evaluate, known, seconds=seconds, watch=watch)
     if path:
+        if measure and not scheduler:
+            report = _proven(report, model, target, options)
         report = replace(report, lock=steadied(report.lock, _earlier(path)))
         write_lock(report.lock, path)
     return report
+
+
+def _proven(report: Report, model: Any, target: str, options: Mapping[str, Any]) -> Report:
+    """`report` with the whole model measured, and the heuristic's schedules in the lock where its own do not make that faster."""
+    if all(row.entry.schedule == row.plain for row in report.rows):
+        return report
+    before, after = whole_model(model, target, options, report.lock)
+    lock = report.lock if after < before else Lock(report.lock.target, {row.key: _untuned(row) for row in report.rows})
+    return replace(report, lock=lock, whole=(before, after))
+
+
+def _untuned(row: Row) -> Entry:
+    predicted, measured = ((pair[0],) * 2 if pair else None for pair in (row.entry.predicted, row.entry.measured))
+    return replace(row.entry, schedule=row.plain, predicted=predicted, measured=measured)
 
 
 def _earlier(path: Path) -> Lock:
@@ -224,7 +248,7 @@ def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
     measured = time_of_best if time_of_best[0] else _incumbent(outcomes)
     entry = Entry(problem.kernel.origins, best.schedule, predicted, measured)
     refused = sum(1 for outcome in outcomes.values() if outcome.status != "ok")
-    return Row(problem.key, entry, problem.calls, best.answers, len(outcomes), refused)
+    return Row(problem.key, entry, plain.schedule, problem.calls, best.answers, len(outcomes), refused)
 
 
 def _modelled(problem: Problem, plain: Candidate, state: _State) -> Row:
@@ -239,7 +263,7 @@ def _modelled(problem: Problem, plain: Candidate, state: _State) -> Row:
         best = min((best, *(each for each in others if each.predicted < WORTH * best.predicted)), key=lambda each: each.predicted)
     predicted = (plain.predicted, best.predicted) if plain.predicted else None
     entry = Entry(problem.kernel.origins, best.schedule, predicted)
-    return Row(problem.key, entry, problem.calls, best.answers, tried, 0)
+    return Row(problem.key, entry, plain.schedule, problem.calls, best.answers, tried, 0)
 
 
 def _incumbent(outcomes: Mapping[object, Outcome]) -> tuple[float, float] | None:
