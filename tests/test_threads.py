@@ -182,6 +182,11 @@ INTERLEAVED = """kernel interleaved(read x: f32[400000], write y: f32[400000]) {
 }"""
 
 
+GUARDED = """kernel guarded(read x: f32[400000], write y: f32[400000]) {
+  for i < 4 { for k < 100000 { if x[i * 100000 + k] < 1.0 { y[i * 100000 + k] = 1.0 } } }
+}"""
+
+
 def shared(text: str, threads: int) -> list[tuple[str, str]]:
     body = parse_kernel(text).body
     return [(step.var, step.kind) for step in divide(body, body, threads)]
@@ -200,6 +205,10 @@ def test_of_a_loop_whose_last_blocks_overlap_one_thread_does_both() -> None:
 
 def test_a_loop_whose_iterations_meet_is_not_shared() -> None:
     assert "i" not in dict(shared(SUMMING, 2))
+
+
+def test_work_under_a_condition_counts() -> None:
+    assert shared(GUARDED, 2) == [("i", "parallel")]
 
 
 def test_threads_do_not_store_into_the_same_cache_lines() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from tgc.ir import index as ix
 from tgc.ir.expr import Apply, Expr, Lit, Load, Ramp, Var
 from tgc.ir.index import Opaque, Quotient
-from tgc.ir.kernel import For, LoopKind, Statement, Store
+from tgc.ir.kernel import Block, For, If, LoopKind, Statement, Store
 from tgc.ir.ops import LT, WHERE
 from tgc.ir.rewrite import rewrite, statements
 from tgc.ir.schedule import Bind, Step
@@ -75,9 +75,13 @@ def _operations(plain: Statement) -> int:
                 count(body, times * extent)
             case Store(buffer):
                 total += times * (work(statement) + (1 if buffer.space == "register" else 8))
-            case _:
-                for part in getattr(statement, "body", ()):
+            case Block(body):
+                for part in body:
                     count(part, times)
+            case If(_, body):
+                count(body, times)
+            case _:
+                return
 
     count(plain, 1)
     return total
