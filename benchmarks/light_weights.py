@@ -33,6 +33,7 @@ def fill(source: Path, goal: Path) -> Path:
             kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    model.ir_version = max(model.ir_version, 4)  # from which on initializers need not be inputs too
     onnx.save(model, goal)
     return goal
 

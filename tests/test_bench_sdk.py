@@ -21,8 +21,9 @@ import pytest
 from test_reproducible import convolutions
 
 from tgc import cli
-from tgc.bench import device, sdk
+from tgc.bench import sdk
 from tgc.errors import OptionError, ToolchainError
+from tgc.run import device
 
 pytest.importorskip("onnxruntime")
 

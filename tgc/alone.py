@@ -22,10 +22,15 @@ from tgc.targets import Target
 
 def compiled_alone(kernel: Kernel, target: Target, alignment: int, *, keep: bool = True, times: int = 1) -> Model:
     """`kernel` as a program of its own, compiled and loaded; see `single`."""
-    program = single(kernel, alignment, keep=keep, times=times)
+    artifact = artifact_alone(kernel, target, alignment, keep=keep, times=times)
     with tempfile.TemporaryDirectory(prefix="tgc-kernel-") as folder:
-        files = emit(program, target, EmitOptions("embed"))
-        return load(Artifact(program.name, target, files, program, Graph(program.name, (), ())).write(Path(folder) / program.name))
+        return load(artifact.write(Path(folder) / artifact.name))
+
+
+def artifact_alone(kernel: Kernel, target: Target, alignment: int, *, keep: bool = True, times: int = 1) -> Artifact:
+    """`kernel` as a program of its own, compiled; see `single`."""
+    program = single(kernel, alignment, keep=keep, times=times)
+    return Artifact(program.name, target, emit(program, target, EmitOptions("embed")), program, Graph(program.name, (), ()))
 
 
 def seconds_alone(kernel: Kernel, target: Target, alignment: int, runs: int = 20, budget: float = 0.2) -> float:

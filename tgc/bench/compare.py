@@ -25,9 +25,13 @@ from tgc.errors import OptionError, TgcError
 from tgc.ir.program import launches
 from tgc.ir.work import work_of
 from tgc.roof import Peak, Roof, roof_of
+from tgc.run.device import parse, require_sendable
 
 Array = npt.NDArray[np.generic]
-PEERS = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-qnn", "openvino", "torch", "tinygrad", "mnn", *sdk.ENGINES)
+PEERS = (
+    "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-qnn", "openvino", "torch", "torch-compiled", "tinygrad", "mnn",
+    "iree", "tvm", *sdk.ENGINES,
+)  # fmt: skip
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _WORKER = Path(__file__).with_name("worker.py")
 _TURN = 0.05  # seconds that one engine runs before it is the next one's turn
@@ -125,8 +129,7 @@ def compare(
 
     python: the interpreter that has the other engines. device: where tgc and the SDKs run. Raises TgcError where tgc itself does not run.
     """
-    if device != "local" and artifact.target.name == "cpu":
-        raise OptionError("is the processor of this machine", "--target", "name the device's, such as cortex-a75, or take c")
+    require_sendable(artifact.target, parse(device))
     threads = artifact.target.threads if artifact.program.shared else 1
     with tempfile.TemporaryDirectory(prefix="tgc-bench-") as name, ExitStack() as stack:
         folder = Path(name)

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tgc.bench.device import last_line
 from tgc.errors import ToolchainError
+from tgc.run.device import last_line
 
 Array = npt.NDArray[np.generic]
 HOST = "x86_64-linux-clang"

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from tgc.bench import device as devices
 from tgc.bench import sdk as sdks
 from tgc.bench.worker import answer
 from tgc.errors import TgcError, ToolchainError
+from tgc.run import device as devices
 
 _AT_MOST = 100  # runs a turn: SNPE's runner leaves the results of each on the device
 

@@ -92,24 +92,25 @@ def openvino_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, R
     return ov.__version__.split("-")[0], run
 
 
-def torch_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
-    """Translated by onnx2torch, in inference mode. It wants weights themselves, where exporters write Identity of a weight."""
+def torch_engine(job: dict[str, Any], inputs: dict[str, Any], compiled: bool = False) -> tuple[str, Run]:
+    """Translated by onnx2torch, in inference mode. It wants every shape, and weights themselves, where exporters write Identity of one."""
     import onnx
     import torch
     from onnx2torch import convert
 
     torch.set_num_threads(job["threads"])
-    model = onnx.load(job["model"])
+    model = onnx.shape_inference.infer_shapes(onnx.load(job["model"]))
     weights = {tensor.name for tensor in model.graph.initializer}
     same = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity" and node.input[0] in weights}
     for node in model.graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
     module = convert(model).eval()
+    call = torch.compile(module) if compiled else module
     tensors = [torch.from_numpy(np.array(value)) for value in inputs.values()]
 
     def run() -> list[Any]:
         with torch.inference_mode():
-            found = module(*tensors)
+            found = call(*tensors)
         return [value.numpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
 
     return torch.__version__, run
@@ -157,6 +158,60 @@ def mnn_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
     return version("mnn"), run
 
 
+def iree_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """Imported from ONNX and compiled for this processor at its highest level; one thread runs without a pool."""
+    from importlib.metadata import version
+
+    import iree.runtime as rt
+
+    folder, tools = Path(job["folder"]), Path(sys.executable).parent
+    text, code = str(folder / "model.mlir"), str(folder / "model.vmfb")
+    _tool([str(tools / "iree-import-onnx"), job["model"], "--opset-version", "17", "-o", text])
+    device = ["--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host"]
+    _tool([str(tools / "iree-compile"), text, *device, "--iree-opt-level=O3", "--iree-opt-data-tiling", "-o", code])
+    driver = "local-sync" if job["threads"] == 1 else "local-task"
+    module = rt.load_vm_flatbuffer_file(code, driver=driver)
+    function = next(getattr(module, name) for name in module.vm_module.function_names if not name.startswith("__") and "$" not in name)
+    given = [rt.asdevicearray(rt.Config(driver).device, value) for value in inputs.values()]
+
+    def run() -> list[Any]:
+        found = function(*given)
+        return [value.to_host() for value in (found if isinstance(found, (list, tuple)) else [found])]
+
+    return version("iree-base-runtime"), run
+
+
+def _tool(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = [line for line in done.stderr.splitlines() if "rror" in line] or [f"{Path(command[0]).name} fails"]
+        raise RuntimeError(told[0].strip())
+
+
+def tvm_engine(job: dict[str, Any], inputs: dict[str, Any]) -> tuple[str, Run]:
+    """Relax, with the passes that need no tuning; schedules as they come. Inputs go by position, as the model has them."""
+    os.environ["TVM_NUM_THREADS"] = str(job["threads"])
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    model = onnx.load(job["model"])
+    known = {tensor.name for tensor in model.graph.initializer}
+    order = [value.name for value in model.graph.input if value.name not in known]
+    target = tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
+    with target:
+        module = relax.get_pipeline("zero")(from_onnx(model, shape_dict={name: list(value.shape) for name, value in inputs.items()}))
+        machine = relax.VirtualMachine(tvm.compile(module, target), tvm.cpu())
+    given = [tvm.runtime.tensor(inputs[name], tvm.cpu()) for name in order]
+
+    def run() -> list[Any]:
+        found = machine["main"](*given)
+        return [found.numpy()] if hasattr(found, "numpy") else [value.numpy() for value in found]
+
+    return tvm.__version__, run
+
+
 ENGINES: dict[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, Run]]] = {
     "tgc": tgc_engine,
     "onnxruntime": onnxruntime_engine,
@@ -165,8 +220,11 @@ ENGINES: dict[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, Run]]] 
     "onnxruntime-qnn": qnn_provider_engine,
     "openvino": openvino_engine,
     "torch": torch_engine,
+    "torch-compiled": lambda job, inputs: torch_engine(job, inputs, compiled=True),
     "tinygrad": tinygrad_engine,
     "mnn": mnn_engine,
+    "iree": iree_engine,
+    "tvm": tvm_engine,
 }
 
 

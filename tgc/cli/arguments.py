@@ -148,6 +148,9 @@ def feeding(command: Command) -> Command:
     )(command)
 
 
+device_option = click.option("--device", default="local", show_default=True, metavar="DEVICE",
+                             help="Where it runs: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")  # fmt: skip
+lock_option = click.option("--lock", type=MODEL, metavar="FILE", help="Schedule kernels as a lock file of tgc tune says.")
 input_option = pairs("--input", "files", "INPUT=FILE", Path, "Read an input from a .npy or .pb file; the others are random.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 

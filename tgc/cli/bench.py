@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgc.cli.arguments import MODEL, at_least, compiling, feeding, input_option, json_option, mapping, positive
+from tgc.cli.arguments import MODEL, at_least, compiling, feeding, input_option, json_option, lock_option, mapping, positive
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
@@ -34,9 +34,10 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
 @click.command()
 @click.argument("model", type=MODEL)
 @compiling
+@lock_option
 @click.option("--against", default="onnxruntime", show_default=True, metavar="ENGINE,..",
-              help="onnxruntime, onnxruntime-cuda, -tensorrt, -qnn, openvino, torch, tinygrad, mnn; snpe, snpe-gpu, snpe-dsp by SNPE_ROOT; "
-                   "qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.")
+              help="onnxruntime, onnxruntime-cuda, -tensorrt, -qnn, openvino, torch, torch-compiled, tinygrad, mnn, iree, tvm; "
+                   "snpe, snpe-gpu, snpe-dsp by SNPE_ROOT; qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.")
 @click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
 @click.option("--device", default="local", show_default=True, metavar="DEVICE",
               help="Where tgc, SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
@@ -66,9 +67,9 @@ def bench(
       tgc bench model.onnx --target c --against qnn-htp --device adb
     """
     from tgc.bench.compare import compare
-    from tgc.bench.device import parse
     from tgc.inputs import read
     from tgc.reached import reached
+    from tgc.run.device import parse
     from tgc.run.open_shapes import inputs_at
 
     engines, earlier = _against(against)

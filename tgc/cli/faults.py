@@ -13,6 +13,7 @@ from tgc.cli.output import print_json, print_table, progress
 from tgc.errors import ModelError
 
 if TYPE_CHECKING:
+    from tgc.run.device import Device
     from tgc.verify import Case, Tolerance
     from tgc.verify.bisect import Fault
     from tgc.verify.reproduce import Reproducer
@@ -44,17 +45,20 @@ class Told:
             click.echo(f"{self.reproducer.model}: fails too, with {len(self.reproducer.nodes)} nodes: {', '.join(self.reproducer.nodes)}")
 
 
-def find_fault(artifact: Artifact, model: Path, case: Case, tolerance: Tolerance, folder: Path | None, flags: dict[str, Any]) -> Told:
+def find_fault(
+    artifact: Artifact, model: Path, case: Case, tolerance: Tolerance, folder: Path | None, flags: dict[str, Any], device: Device
+) -> Told:
     """Bisects, then minimises and writes the reproducer."""
     from tgc.cli.reduce import recompiler
     from tgc.verify.bisect import first_fault
     from tgc.verify.reproduce import reproduce
 
     with progress("looking for the fault") as watch:
-        fault = first_fault(artifact, case.inputs, case.expected, tolerance, watch)
+        fault = first_fault(artifact, case.inputs, case.expected, tolerance, watch, device)
         goal = folder or Path(f"{artifact.name}-reproducer")
         try:
-            return Told(fault, reproduce(artifact, model, case.inputs, fault, goal, recompiler(flags), tolerance, watch))
+            again = recompiler(flags)
+            return Told(fault, reproduce(artifact, model, case.inputs, fault, goal, again, tolerance, watch, device))
         except ModelError as error:
             return Told(fault, None, error.what)
 

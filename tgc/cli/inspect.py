@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgc.cli.arguments import compiling, json_option, positive
+from tgc.cli.arguments import compiling, json_option, lock_option, positive
 from tgc.cli.build import build
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("subject", metavar="MODEL|ARTIFACT", type=click.Path(path_type=Path))
 @compiling
+@lock_option
 @click.option("--launches", is_flag=True, help="Of an OpenCL artifact: the launches of a frame as JSON, each with its kernel's text.")
 @click.option("--measure", is_flag=True, help="Of a model: also time each kernel alone, here, and measure the roofline.")
 @click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic [default: assumed, or measured].")

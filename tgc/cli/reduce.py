@@ -105,11 +105,15 @@ def _compile_error(model: Any, flags: dict[str, Any], pinned: bool = False) -> t
 
 
 def recompiler(flags: dict[str, Any]) -> Callable[[Part], Artifact]:
-    """Compiles a part of a model with the flags of the whole, its shapes being fixed."""
+    """Compiles a part of a model with the flags of the whole, its shapes being fixed; by a lock the kernels that it knows."""
     from tgc import driver
+    from tgc.lock import pinned, read_lock
+    from tgc.passes.heuristic import scheduler_for
 
-    return lambda part: driver.compile(part.model, flags["target"], name="part", **_choices(flags))
+    lock = read_lock(flags["lock"]) if flags.get("lock") else None
+    maker: Any = None if lock is None else lambda target: pinned(lock, target, scheduler_for(target)).schedule
+    return lambda part: driver.compile(part.model, flags["target"], name="part", scheduler=maker, **_choices(flags))
 
 
 def _choices(flags: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flags.items() if key not in ("target", "dims", "shapes", "constants", "name")}
+    return {key: value for key, value in flags.items() if key not in ("target", "dims", "shapes", "constants", "name", "lock")}

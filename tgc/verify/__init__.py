@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tgc.artifact import Artifact
-from tgc.run import load
+from tgc.run.device import Device
 from tgc.verify.compare import Difference, Tolerance, compare
 from tgc.verify.kernels import KernelReport, verify_kernels
 from tgc.verify.oracle import Against, Case, cases
+from tgc.verify.place import LOCAL, place
 
 __all__ = ["Against", "Case", "Difference", "KernelReport", "Report", "Tolerance", "cases", "compare", "verify", "verify_kernels"]
 Array = npt.NDArray[np.generic]
@@ -32,12 +31,11 @@ class Report:
         return all(output.passed for output in self.outputs)
 
 
-def verify(artifact: Artifact, against: Sequence[Case], tolerance: Tolerance) -> list[Report]:
+def verify(artifact: Artifact, against: Sequence[Case], tolerance: Tolerance, device: Device = LOCAL) -> list[Report]:
     """Runs `artifact` on every case, through its C ABI."""
-    with tempfile.TemporaryDirectory(prefix="tgc-verify-") as folder:
-        threads = artifact.target.threads if artifact.program.shared else 1
-        loaded = load(artifact.write(Path(folder) / artifact.name), threads=threads)
-        return [_check(case, loaded.run(case.inputs), tolerance) for case in against]
+    with place(device) as prepare:
+        run = prepare(artifact)
+        return [_check(case, run(case.inputs), tolerance) for case in against]
 
 
 def _check(case: Case, results: Mapping[str, Array], tolerance: Tolerance) -> Report:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tgc.alone import compiled_alone
+from tgc.alone import artifact_alone, compiled_alone
 from tgc.artifact import Artifact
 from tgc.driver import resolve
 from tgc.ir.graph import Graph
@@ -22,9 +22,10 @@ from tgc.ir.kernel import Kernel
 from tgc.ir.program import Program, launches
 from tgc.passes import compile_graph
 from tgc.passes.schedule.apply import plain_scheduler
-from tgc.run import Model
+from tgc.run.device import Device
 from tgc.verify.compare import Difference, Tolerance, compare
 from tgc.verify.kernels import memory_of, sample, verify_kernels, windows_of
+from tgc.verify.place import LOCAL, Prepare, Run, place
 
 Array = npt.NDArray[np.generic]
 Watch = Callable[[str], None]
@@ -42,8 +43,9 @@ class Fault:
 
 
 def first_fault(
-    artifact: Artifact, inputs: Mapping[str, Array], expected: Mapping[str, Array], tolerance: Tolerance, watch: Watch | None = None
-) -> Fault | None:
+    artifact: Artifact, inputs: Mapping[str, Array], expected: Mapping[str, Array], tolerance: Tolerance, watch: Watch | None = None,
+    device: Device = LOCAL,
+) -> Fault | None:  # fmt: skip
     """The first fault of a compiled model on `inputs`; None where each step agrees with the one before it.
 
     Models with several entry points, states or open dimensions are not bisected: None.
@@ -53,7 +55,10 @@ def first_fault(
     if artifact.target.images:  # their kernels are made of scheduled ones
         return _first_image_kernel(artifact, inputs, tolerance, watch) or _first_pass(artifact, inputs, expected, tolerance)
     unscheduled = compile_graph(artifact.graph, artifact.target, scheduler=plain_scheduler)
-    fault = _first_kernel(artifact, unscheduled, inputs, tolerance, watch) if _alike(artifact.program, unscheduled) else None
+    fault = None
+    if _alike(artifact.program, unscheduled):
+        with place(device) as prepare:
+            fault = _first_kernel(artifact, unscheduled, inputs, tolerance, watch, prepare)
     return fault or _first_pass(artifact, inputs, expected, tolerance)
 
 
@@ -71,25 +76,25 @@ def _alike(one: Program, other: Program) -> bool:
 
 
 def _first_kernel(
-    artifact: Artifact, unscheduled: Program, inputs: Mapping[str, Array], tolerance: Tolerance, watch: Watch | None
+    artifact: Artifact, unscheduled: Program, inputs: Mapping[str, Array], tolerance: Tolerance, watch: Watch | None, prepare: Prepare
 ) -> Fault | None:
     program, host = artifact.program, resolve("cpu")
     memory = memory_of(program, inputs)
     unpacked = {s.name for s in unscheduled.storages if s.role == "weight"}
     weights = {name: data for name, data in memory_of(unscheduled, inputs).items() if name in unpacked}
-    made: dict[str, tuple[Model, Model]] = {}
+    made: dict[str, tuple[Run, Run]] = {}
     pairs = list(zip(launches(program.steps), launches(unscheduled.steps), strict=True))
     for number, (call, before) in enumerate(pairs):
         if watch:
             watch(f"kernel {number + 1} of {len(pairs)}, {call.kernel}")
         kernel, plain = program.kernel(call.kernel), unscheduled.kernel(call.kernel)
         if call.kernel not in made:
-            compiled = compiled_alone(kernel, artifact.target, program.alignment)
-            made[call.kernel] = compiled, compiled_alone(plain, host, program.alignment)
+            compiled = prepare(artifact_alone(kernel, artifact.target, program.alignment))
+            made[call.kernel] = compiled, compiled_alone(plain, host, program.alignment).run
         windows = windows_of(kernel, call, memory)
         start = {name: data.copy() for name, data in windows.items()}
-        want = made[call.kernel][1].run(windows_of(plain, before, {**memory, **weights}))
-        got = made[call.kernel][0].run(start)
+        want = made[call.kernel][1](windows_of(plain, before, {**memory, **weights}))
+        got = made[call.kernel][0](start)
         found = [compare(name, got[name], value, tolerance) for name, value in want.items()]
         wrong = max(found, key=lambda d: (not d.passed, d.relative))
         if not wrong.passed:

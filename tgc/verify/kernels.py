@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tgc.alone import compiled_alone
+from tgc.alone import artifact_alone
 from tgc.artifact import Artifact
 from tgc.ir import ops
 from tgc.ir.expr import Expr, Var, apply, index
@@ -25,8 +25,9 @@ from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Statement, Store
 from tgc.ir.packing import to_stored
 from tgc.ir.program import Call, Program, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
-from tgc.run import Model
+from tgc.run.device import Device
 from tgc.verify.compare import Difference, Tolerance, compare
+from tgc.verify.place import LOCAL, Prepare, Run, place
 
 Array = npt.NDArray[np.generic]
 Watch = Callable[[str], None]
@@ -48,27 +49,35 @@ class KernelReport:
 
 
 def verify_kernels(
-    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 1_000_000, watch: Watch | None = None
+    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int = 1_000_000, watch: Watch | None = None,
+    device: Device = LOCAL,
+) -> list[KernelReport]:  # fmt: skip
+    """One report for each launch of `artifact`, in order, with the model's `inputs`; the kernels run on `device`."""
+    with place(device) as prepare:
+        return _verify_kernels(artifact, inputs, tolerance, budget, watch, prepare)
+
+
+def _verify_kernels(
+    artifact: Artifact, inputs: Mapping[str, Array], tolerance: Tolerance, budget: int, watch: Watch | None, prepare: Prepare
 ) -> list[KernelReport]:
-    """One report for each launch of `artifact`, in order, with the model's `inputs`."""
     program = artifact.program
     memory = memory_of(program, inputs)
     reports = []
     calls = list(launches(program.steps))
-    alone: dict[str, Model] = {}
+    alone: dict[str, Run] = {}
     for number, call in enumerate(calls):
         if watch:
             watch(f"kernel {number + 1} of {len(calls)}, {call.kernel}")
         kernel = program.kernel(call.kernel)
         if call.kernel not in alone:
-            alone[call.kernel] = compiled_alone(kernel, artifact.target, program.alignment)
+            alone[call.kernel] = prepare(artifact_alone(kernel, artifact.target, program.alignment))
         windows = windows_of(kernel, call, memory)
         sampled, share = sample(kernel, budget)
         expected = {name: data.copy() for name, data in windows.items()}
         if sampled is not None:
             _mark(kernel, expected, share)
             run_kernel(sampled, expected)
-        results = alone[call.kernel].run({name: windows[name] for name in (p.buffer.name for p in kernel.parameters)})
+        results = alone[call.kernel]({name: windows[name] for name in (p.buffer.name for p in kernel.parameters)})
         for name, value in results.items():
             windows[name.removesuffix("_after")][:] = value
         worst = None if sampled is None else _worst(kernel, windows, expected, share, tolerance)

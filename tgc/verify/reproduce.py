@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from tgc.artifact import Artifact
 from tgc.errors import InvalidIrError, OptionError, TgcError
 from tgc.frontend_onnx.extract import Part, Whole, read_whole, run_whole, write_part
 from tgc.ir.text import print_kernel
-from tgc.run import load
+from tgc.run.device import Device
 from tgc.verify.bisect import Fault
 from tgc.verify.compare import Tolerance, compare
 from tgc.verify.minimise import minimise
+from tgc.verify.place import LOCAL, place
 
 Array = npt.NDArray[np.generic]
 Compile = Callable[[Part], Artifact]
@@ -34,14 +34,14 @@ class Reproducer:
 
 def reproduce(
     artifact: Artifact, model: Path, inputs: Mapping[str, Array], fault: Fault | None, folder: Path, again: Compile,
-    tolerance: Tolerance, watch: Watch | None = None,
+    tolerance: Tolerance, watch: Watch | None = None, device: Device = LOCAL,
 ) -> Reproducer | None:  # fmt: skip
     """Writes the smallest part of the file `model` that `again`, which compiles it as the whole was, gets wrong.
 
     What is right is what ONNX Runtime computes for each value in the whole model. None where no part is wrong by that measure.
     """
     whole = run_whole(read_whole(model), inputs)
-    part = minimise(whole, lambda part: is_wrong(part, again, tolerance), _guesses(whole, fault), watch=watch)
+    part = minimise(whole, lambda part: is_wrong(part, again, tolerance, device), _guesses(whole, fault), watch=watch)
     if part is None:
         return None
     nodes = tuple(node.name or node.op_type for node in part.model.graph.node)
@@ -51,12 +51,11 @@ def reproduce(
     return Reproducer(folder / "model.onnx", nodes)
 
 
-def is_wrong(part: Part, again: Compile, tolerance: Tolerance) -> bool:
+def is_wrong(part: Part, again: Compile, tolerance: Tolerance, device: Device = LOCAL) -> bool:
     """Whether `part`, compiled and run, gives other outputs than it has in the whole model. What cannot be compiled is not wrong."""
     try:
-        artifact = again(part)
-        with tempfile.TemporaryDirectory(prefix="tgc-part-") as folder:
-            found = load(artifact.write(Path(folder) / artifact.name)).run(part.inputs)
+        with place(device) as prepare:
+            found = prepare(again(part))(part.inputs)
     except (TgcError, InvalidIrError):
         return False
     return not all(compare(name, found[name], value, tolerance).passed for name, value in part.outputs.items())

@@ -10,12 +10,14 @@ import os
 import shlex
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tgc.errors import OptionError, ToolchainError
+from tgc.targets import Target
 
 _PARENTS = {"local": "/tmp", "ssh": "/tmp", "adb": "/data/local/tmp"}
 _TIMEOUT = 600
@@ -49,6 +51,12 @@ def parse(text: str) -> Device:
     raise OptionError("is no device", text, "ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL, or local")
 
 
+def require_sendable(target: Target, device: Device) -> None:
+    """Raises OptionError where code for `target` is for this machine only, and `device` is another."""
+    if device.kind != "local" and target.name == "cpu":
+        raise OptionError("is the processor of this machine", "--target", "name the device's, such as cortex-a75, or take c")
+
+
 def shell(device: Device, line: str, send: bytes | None = None) -> bytes:
     """What `line` prints on the device. Raises ToolchainError, with the last line it wrote, where it fails."""
     match device.kind:
@@ -73,15 +81,18 @@ def remove(device: Device, folder: str) -> None:
 
 def push(device: Device, files: Mapping[str, Path], folder: str) -> None:
     """Copies files into `folder`, under the names that they are given, with their permissions."""
-    if device.kind == "adb":
-        for name, path in files.items():
-            _call([*_adb(device), "push", str(path), f"{folder}/{name}"], device)
-        return
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, path in files.items():
             archive.add(path, name)
-    shell(device, f"tar -x -f - -C {shlex.quote(folder)}", packed.getvalue())
+    if device.kind != "adb":
+        shell(device, f"tar -x -f - -C {shlex.quote(folder)}", packed.getvalue())
+        return
+    with tempfile.NamedTemporaryFile(prefix="tgc-push-") as file:  # one file, for each call of adb takes a while
+        file.write(packed.getvalue())
+        file.flush()
+        _call([*_adb(device), "push", file.name, f"{folder}/pushed.tar"], device)
+    shell(device, f"cd {shlex.quote(folder)} && tar -x -f pushed.tar && rm pushed.tar")
 
 
 def pull(device: Device, folder: str, names: Sequence[str], into: Path) -> None:
