@@ -268,3 +268,15 @@ def test_the_whole_model_is_measured_in_turns(model: Path) -> None:
     lock = tune(problems, target, None, Journal(), seconds=60).lock
     before, after = whole_model(model, "cpu", {}, lock)
     assert 0.2 < before / after < 5
+
+
+def test_where_there_is_time_more_answers_are_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tgc.tune.search as module
+
+    target, problems = problems_of(model, "x86-64-v3", {})
+    counts = []
+    for rounds in ((2,), (2, 6)):
+        monkeypatch.setattr(module, "ROUNDS", rounds)
+        counts.append([row.tried for row in tune(problems, target, scripted({}), Journal(), seconds=60).rows])  # type: ignore[arg-type]
+    assert max(counts[0]) < max(counts[1])
+    assert all(first <= then for first, then in zip(*counts, strict=True))

@@ -304,14 +304,19 @@ class _Planner:
                 self.do(Split(rows.var.name, tile.rows))
             outer = names.split_rows(outer, rows.extent, tile.rows)
         if blocks:
-            first = not self.target.images and self.constant_bytes() > self.target.l2_bytes // 2
-            first = self.decisions.flag(f"weights first {vector.var.name}", first) if outer else first
-            outer = [blocks, *outer] if first else [*outer, blocks]
+            place = self.place_of_blocks(vector, outer)
+            outer = [*outer[:place], blocks, *outer[place:]]
         batches = self.batches(loops, vector, rows)
         outer = [*batches, *(name for name in outer if name not in batches)]
         inside = [name for name in (names.vector, names.row, names.lane if lanes > 1 else "") if name]
         if len(outer) + len(inside) > 1:
             self.do(Reorder((*outer, *inside)))
+
+    def place_of_blocks(self, vector: For, outer: list[str]) -> int:
+        """How many of the `outer` loops are around that over blocks of vectors: none of them where the weights are large."""
+        first = not self.target.images and self.constant_bytes() > self.target.l2_bytes // 2
+        places = {str(place): 0.0 for place in range(len(outer) + 1)}
+        return int(self.decisions.choose(f"blocks {vector.var.name}", "0" if first else str(len(outer)), lambda: places))
 
     def batches(self, loops: tuple[For, ...], vector: For, rows: For | None) -> list[str]:
         """The loops whose iterations share no operand, not even a cache line of one: products of their own, one after the other."""
@@ -350,7 +355,7 @@ class _Planner:
     def unroll_steps(self, found: Accumulation, vector: For) -> None:
         """Writes out some steps of the reduction's innermost loop, where the search says so."""
         last = found.loops[-1]
-        fits = {str(count): 0.0 for count in (1, 2, 4, 8) if last.extent % count == 0 and count < last.extent}
+        fits = {str(count): 0.0 for count in (1, 2, 4, 8, 16) if last.extent % count == 0 and count < last.extent}
         count = int(self.decisions.choose(f"steps {vector.var.name}", "1", lambda: {"1": 0.0} | fits))
         if count > 1:
             self.do(Split(last.var.name, count))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 from tgc.ir import ops
@@ -46,6 +47,7 @@ def seconds(body: Statement, target: Target) -> float:
     places = list(_places(body, ()))
     strides = strides_in(body)
 
+    @cache
     def moves(access: Access, var: Var) -> bool:
         return strides.of(access, var) != 0
 

@@ -30,8 +30,9 @@ from tgc.tune.journal import Journal, journal
 from tgc.tune.pool import Evaluate, local
 from tgc.tune.whole import whole_model
 
-MOST_RANKED = 14  # answers to one decision that are scheduled, so that a closed form ranks them
-MOST_TRIED = 10  # of these, that are measured
+ROUNDS = (8, 24, 72)  # other answers to one decision that are measured, in each round of a search
+RANKED = 2  # times as many are scheduled, so that a closed form ranks them
+RANKED_ALONE = 12  # where nothing is measured
 WORTH = 0.97  # of the heuristic's time that a schedule has to stay below to be kept
 TASK_SECONDS = 0.12
 RUN_SECONDS = 2e-4  # of launches in one run, as predicted
@@ -105,7 +106,7 @@ class _State:
     journal: Journal
     deadline: float
     watch: Callable[[str], None]
-    points: list[Point] = field(default_factory=list)
+    points: dict[tuple[str, Schedule], Point] = field(default_factory=dict)
 
     @property
     def late(self) -> bool:
@@ -209,17 +210,36 @@ def tune(
 
     evaluate: None where the closed form alone decides.
     """
-    place = [0, len(problems)]
-    told = watch or (lambda *_: None)
-    state = _State(target, evaluate, journal, time.monotonic() + seconds, lambda what: told(place[0], place[1], what))
-    first = {problem.key: _plain(problem, target) for problem in problems}
-    order = sorted(problems, key=lambda problem: -first[problem.key].predicted * problem.calls)
-    rows = []
-    for number, problem in enumerate(order):
-        place[0] = number
-        rows.append((_search if evaluate else _modelled)(problem, first[problem.key], state))
-    lock = Lock(describe(target), {row.key: row.entry for row in rows})
-    return Report(lock, tuple(rows), tuple(state.points), not state.late)
+    place, told = [0], watch or (lambda *_: None)
+    state = _State(target, evaluate, journal, time.monotonic() + seconds, lambda what: told(place[0], rounds * len(problems), what))
+    plain = {problem.key: _plain(problem, target) for problem in problems}
+    order = sorted(problems, key=lambda problem: -plain[problem.key].predicted * problem.calls)
+    rounds = len(ROUNDS) if evaluate else 1
+    rows = {problem.key: _row(problem, plain[problem.key], state, ROUNDS[0]) for problem in _counted(order, place)}
+    finished = not state.late
+    for width in ROUNDS[1:rounds]:
+        for problem in _counted(order, place):
+            if not state.late:
+                rows[problem.key] = _better(rows[problem.key], _row(problem, plain[problem.key], state, width))
+    lock = Lock(describe(target), {key: row.entry for key, row in rows.items()})
+    return Report(lock, tuple(rows.values()), tuple(state.points.values()), finished)
+
+
+def _counted(problems: list[Problem], place: list[int]) -> Iterator[Problem]:
+    """The problems, with how many have been handed out counted in `place`."""
+    for problem in problems:
+        yield problem
+        place[0] += 1
+
+
+def _row(problem: Problem, plain: Candidate, state: _State, width: int) -> Row:
+    return _search(problem, plain, state, width) if state.evaluate else _modelled(problem, plain, state)
+
+
+def _better(first: Row, then: Row) -> Row:
+    """Of two rows of one kernel that with the greater measured gain."""
+    gains = [row.entry.measured[1] / row.entry.measured[0] if row.entry.measured else 1.0 for row in (first, then)]
+    return then if gains[1] < gains[0] else replace(first, tried=then.tried, refused=then.refused)
 
 
 def _plain(problem: Problem, target: Target) -> Candidate:
@@ -230,15 +250,15 @@ def _plain(problem: Problem, target: Target) -> Candidate:
     return made[0]
 
 
-def _search(problem: Problem, plain: Candidate, state: _State) -> Row:
-    """The best schedule of one kernel."""
+def _search(problem: Problem, plain: Candidate, state: _State, width: int) -> Row:
+    """The best schedule of one kernel, of each decision `width` answers measured."""
     best, time_of_best, ratio = plain, (0.0, 0.0), 1.0
     outcomes: dict[object, Outcome] = {}
     done: set[str] = set()
     while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
         done.add(name)
         state.tell(problem, ratio)
-        for made, outcome in _measured(problem, plain, _others(problem, best, name, state.target), state).items():
+        for made, outcome in _measured(problem, plain, _others(problem, best, name, state.target, RANKED * width)[:width], state).items():
             outcomes[made.schedule] = outcome
             if outcome.status == "ok" and outcome.seconds < ratio * outcome.incumbent:
                 best, ratio, time_of_best = made, outcome.seconds / outcome.incumbent, (outcome.incumbent, outcome.seconds)
@@ -258,7 +278,7 @@ def _modelled(problem: Problem, plain: Candidate, state: _State) -> Row:
     while not state.late and (name := _next_decision(problem, best, state.target, done)) is not None:
         done.add(name)
         state.tell(problem, best.predicted / plain.predicted if plain.predicted else 1.0)
-        others = _others(problem, best, name, state.target)
+        others = _others(problem, best, name, state.target, RANKED_ALONE)
         tried += len(others)
         best = min((best, *(each for each in others if each.predicted < WORTH * best.predicted)), key=lambda each: each.predicted)
     predicted = (plain.predicted, best.predicted) if plain.predicted else None
@@ -277,14 +297,14 @@ def _next_decision(problem: Problem, best: Candidate, target: Target, done: set[
     return next((name for name in made[1] if name not in done), None) if made else None
 
 
-def _others(problem: Problem, best: Candidate, name: str, target: Target) -> list[Candidate]:
-    """Candidates that answer the decision `name` in another way than `best`."""
+def _others(problem: Problem, best: Candidate, name: str, target: Target, most: int) -> list[Candidate]:
+    """At most `most` candidates that answer the decision `name` in another way than `best`, those first that the closed form likes best."""
     made = candidate(problem, target, best.answers)
     assert made is not None
-    tried = (candidate(problem, target, answers) for answers in neighbours(best.answers, name, made[1][name], MOST_RANKED))
+    tried = (candidate(problem, target, answers) for answers in neighbours(best.answers, name, made[1][name], most))
     found = {each[0].schedule: each[0] for each in tried if each is not None}
     others = [each for schedule, each in found.items() if schedule != best.schedule]
-    return sorted(others, key=lambda each: each.predicted)[:MOST_TRIED]
+    return sorted(others, key=lambda each: each.predicted)
 
 
 def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state: _State) -> dict[Candidate, Outcome]:
@@ -304,7 +324,8 @@ def _measured(problem: Problem, plain: Candidate, tried: list[Candidate], state:
         if state.late:
             break
     made = {tried[number]: found[number] for number in sorted(found)}
-    state.points += [Point(problem.key, each.predicted, o.seconds) for each, o in made.items() if o.status == "ok" and each.predicted]
+    good = ((each, outcome) for each, outcome in made.items() if outcome.status == "ok" and each.predicted)
+    state.points |= {(problem.key, each.schedule): Point(problem.key, each.predicted, outcome.seconds) for each, outcome in good}
     return made
 
 
