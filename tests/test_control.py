@@ -110,7 +110,7 @@ def test_a_loop_that_stops_when_its_data_say_so() -> None:
 
 
 def test_a_loop_until_a_known_condition_fails() -> None:
-    """Without a trip count the body is written out, as long as the condition can be computed while compiling."""
+    """Without a trip count it is counted, where the condition can be computed while compiling."""
     made = model("""g (float[3] x) => (float[3] last, float[4, 3] all) {
         yes = Constant<value = bool {1}> ()
         three = Constant<value = int64 {3}> ()
@@ -120,8 +120,33 @@ def test_a_loop_until_a_known_condition_fails() -> None:
             }
         >
     }""")
-    assert loops(made) == 0
+    assert loops(made) == 1
     same(made, x=X[0])
+
+
+def test_a_loop_over_steps_as_exporters_write_it() -> None:
+    """`while (step < steps)` with a step that is a state, elements gathered by it, and weights that are carried unchanged."""
+    made = model("""g (float[4, 3] x, float[3] w) => (float[3] last, float[3] same, float[3, 3] all) {
+        yes = Constant<value = bool {1}> ()
+        first = Constant<value = int64 {1}> ()
+        steps = Constant<value = int64 {4}> ()
+        step, last, same, all = Loop (, yes, first, w, w) <
+            body = b (int64 i, bool c, int64 n, float[3] s, float[3] k) => (bool c2, int64 n2, float[3] s2, float[3] k2, float[3] row) {
+                one = Constant<value = int64 {1}> ()
+                n2 = Add(n, one)
+                element = Gather(x, n)
+                product = Mul(s, k)
+                s2 = Add(product, element)
+                row = Identity(s2)
+                k2 = Identity(k)
+                c2 = Less(n2, steps)
+            }
+        >
+    }""")
+    assert loops(made) == 1
+    (scan,) = {n.scan for n in import_model(made).nodes() if isinstance(n, ScanResult)}
+    assert (scan.length, len(scan.states)) == (3, 2), "weights that never change are no states"
+    same(made, x=X, w=X[0])
 
 
 def test_a_loop_that_slices_by_its_counter_is_written_out() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from onnx import GraphProto
@@ -18,11 +19,12 @@ from tgc.errors import ModelError, TgcError
 from tgc.frontend_onnx import live
 from tgc.frontend_onnx.attributes import Value
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.folding import fold, inputs_of
+from tgc.frontend_onnx.folding import SMALL, Array, fold, inputs_of
 from tgc.frontend_onnx.open_axes import refusal
 from tgc.ir import scalar
-from tgc.ir.dtypes import BOOL
-from tgc.ir.graph import Node, Scan, Shape
+from tgc.ir.dtypes import BOOL, I64
+from tgc.ir.graph import Bound, Input, Node, Scan, ScanResult, Shape, postorder
+from tgc.ir.interpret import evaluate
 from tgc.ir.lengths import Length
 from tgc.ir.scan import scan_results
 
@@ -31,6 +33,8 @@ CONTROL = ("If", "Loop", "Scan")
 MOST_ITERATIONS = 1 << 20
 """Trip counts above this are taken to mean "until the condition fails"."""
 MOST_WRITTEN_OUT = 128
+MOST_COUNTED = 1 << 16
+"""Iterations that are followed to find out how often a Loop runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,9 @@ def _loop(control: Control) -> Sequence[Node] | None:
         limit = 0
     running = None if condition is None or begins is not None else b.reshape(condition, (1,))
     initial = control.given("an initial value", 2)
-    if limit <= MOST_ITERATIONS:
-        results = control.attempt(lambda: _loop_as_scan(control, limit, running, initial))
+    count = None if running is not None else _trips(control, limit, initial)
+    if count is not None or limit <= MOST_ITERATIONS:
+        results = control.attempt(lambda: _loop_as_scan(control, limit if count is None else count, running, initial, count is not None))
         if not isinstance(results, TgcError):
             return results
         if limit > MOST_WRITTEN_OUT:
@@ -117,8 +122,49 @@ def _loop(control: Control) -> Sequence[Node] | None:
     return _written_out(control, limit, running, initial)
 
 
-def _loop_as_scan(control: Control, limit: int, running: Node | None, initial: Sequence[Node]) -> Sequence[Node] | None:
-    """A Loop that runs `limit` times, or until a flag that it carries falls; it goes on idly then."""
+def _trips(control: Control, limit: int, initial: Sequence[Node]) -> int | None:
+    """How often a Loop runs whose condition follows counters: states that begin known and change without any input. None: not known.
+
+    So exporters write loops over time, `while (step < steps)`. The counters are followed by themselves, the rest of the body is not run.
+    """
+    b, graph = control.b, control.graph("body")
+    number = b.graph.bound(I64, (1,))
+    states = [b.graph.bound(node.dtype, _buffer(node.shape)) for node in initial]
+    mine = [b.graph.reshape(bound, node.shape) for bound, node in zip(states, initial, strict=True)]
+    outputs = control.attempt(lambda: control.body(graph, (b.reshape(number, ()), b.scalar(True, BOOL), *mine)))
+    if outputs is None or isinstance(outputs, TgcError):
+        return None
+    following: dict[Node, Node] = dict(zip(states, outputs[1:], strict=False))
+    counters = _followed(outputs[0], following, number)
+    begins = {} if counters is None else {bound: fold(first) for bound, first in zip(states, initial, strict=True) if bound in counters}
+    values: dict[Node, Array] = {bound: value.reshape(bound.shape) for bound, value in begins.items() if value is not None}
+    if counters is None or len(values) < len(counters):
+        return None
+    for count in range(min(limit, MOST_COUNTED)):
+        known: dict[Node, Array] = {number: np.full(1, count, np.int64), **values}
+        if not evaluate(outputs[0], known).reshape(-1)[0]:
+            return count + 1
+        values = {bound: evaluate(following[bound], known).reshape(bound.shape) for bound in values}
+    return limit if limit <= MOST_COUNTED else None
+
+
+def _followed(condition: Node, following: Mapping[Node, Node], number: Node) -> set[Node] | None:
+    """The states that `condition` depends on, through their next values too; None where it depends on anything else, or on much."""
+    counters: set[Node] = set()
+    pending = [condition]
+    while pending:
+        for node in postorder((pending.pop(),)):
+            foreign = isinstance(node, Input | ScanResult) or (isinstance(node, Bound) and node != number and node not in following)
+            if foreign or live.is_open(node.shape) or prod(node.shape) > SMALL:
+                return None
+            if isinstance(node, Bound) and node != number and node not in counters:
+                counters.add(node)
+                pending.append(following[node])
+    return counters
+
+
+def _loop_as_scan(control: Control, limit: int, running: Node | None, initial: Sequence[Node], counted: bool) -> Sequence[Node] | None:
+    """A Loop that runs `limit` times, `counted`, or until a flag that it carries falls; it goes on idly then."""
     b, graph = control.b, control.graph("body")
     goes_on = b.scalar(True, BOOL)
     flag = [b.constant(np.ones(1, np.bool_)) if running is None else running]
@@ -132,7 +178,7 @@ def _loop_as_scan(control: Control, limit: int, running: Node | None, initial: S
             return None
         after, following, slabs = outputs[0], outputs[1 : len(states)], outputs[len(states) :]
         known = fold(after)
-        always = running is None and known is not None and bool(known.reshape(-1)[0])
+        always = counted or (running is None and known is not None and bool(known.reshape(-1)[0]))
         if always:
             return [states[0], *following], slabs
         if slabs:

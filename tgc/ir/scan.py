@@ -22,8 +22,22 @@ def scan_results(builder: GraphBuilder, scan: Scan) -> tuple[Node, ...]:
         raise ValueError(str(error)) from error
     if scan.length == 1:
         return substituted(builder, (*scan.following, *scan.yields), dict(zip(scan.bound, (*scan.initial, *scan.scanned), strict=True)))
+    carried = zip(scan.states, scan.initial, scan.following, strict=True)
+    fixed: dict[Node, Node] = {bound: first for bound, first, after in carried if after is bound}
+    if fixed and (scan.elements or len(fixed) < len(scan.states)):
+        return _without(builder, scan, fixed)
     count = len(scan.states) + len(scan.yields)
     return tuple(builder.scan_result(scan, position) for position in range(count))
+
+
+def _without(builder: GraphBuilder, scan: Scan, fixed: dict[Node, Node]) -> tuple[Node, ...]:
+    """The results of `scan` where states that never change are not carried, but read from where they are."""
+    moving = [n for n, state in enumerate(scan.states) if state not in fixed]
+    roots = substituted(builder, (*(scan.following[n] for n in moving), *scan.yields), fixed)
+    states, initial = tuple(scan.states[n] for n in moving), tuple(scan.initial[n] for n in moving)
+    inner = Scan(states, scan.elements, initial, scan.scanned, roots[: len(moving)], roots[len(moving) :], scan.length, scan.reverse)
+    made = iter(scan_results(builder, inner))
+    return (*(fixed[state] if state in fixed else next(made) for state in scan.states), *made)
 
 
 def substituted(builder: GraphBuilder, roots: tuple[Node, ...], values: dict[Node, Node]) -> tuple[Node, ...]:

@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 MOST_ATTEMPTS, MOST_PLACED = 100, 20_000  # plans with other turns, and blocks placed for them: less for graphs of thousands of nodes
 
 
@@ -65,19 +67,17 @@ def _earlier_turns(order: Sequence[Lifetime], least: int) -> tuple[Mapping[str, 
 
 def _plan(blocks: Sequence[Lifetime], end: int | None) -> tuple[Mapping[str, int], int]:
     """The blocks placed in order, at the lowest offset or, above the bottom, at the highest below `end`; and the arena's bytes."""
-    offsets: dict[str, int] = {}
-    bytes_ = 0
-    present: dict[int, list[tuple[int, int]]] = defaultdict(list)  # what is taken at each launch
-    for block in blocks:
-        taken = sorted({interval for moment in block.moments for interval in present[moment]})
+    first, last = (np.array([getattr(block, key) for block in blocks], np.int64) for key in ("first", "last"))
+    starts, stops = np.zeros((2, len(blocks)), np.int64)
+    for n, block in enumerate(blocks):
+        together = np.flatnonzero((first[:n] <= block.last) & (last[:n] >= block.first))
+        taken = sorted(zip(starts[together].tolist(), stops[together].tolist(), strict=True))
         offset = _lowest(taken, block.size)
         if end is not None and offset > 0:
             offset = _highest(taken, block.size, end) if offset + block.size <= end else offset
-        offsets[block.name] = offset
-        bytes_ = max(bytes_, offset + block.size)
-        for moment in block.moments:
-            present[moment].append((offset, offset + block.size))
-    return offsets, bytes_
+        starts[n], stops[n] = offset, offset + block.size
+    offsets = {block.name: start for block, start in zip(blocks, starts.tolist(), strict=True)}
+    return offsets, int(stops.max(initial=0))
 
 
 def _lowest(taken: Sequence[tuple[int, int]], size: int) -> int:
