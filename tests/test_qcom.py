@@ -16,13 +16,15 @@ from tgc.driver import emit
 from tgc.errors import OptionError
 from tgc.ir import expr as ex
 from tgc.ir import ops
+from tgc.ir import scalar as s
 from tgc.ir.dtypes import F16, F32
-from tgc.ir.expr import Lit, Var
+from tgc.ir.expr import Arg, Lit, Var
 from tgc.ir.graph import Graph, Node, Reduce
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.texels import texel_of
 from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
+from tgc.passes.relax import relax
 from tgc.passes.twins import twins
 from tgc.run import load
 
@@ -81,6 +83,23 @@ def test_the_interpreter_rounds_as_the_storage_does(precision):
     found = run_program(compile_graph(graph, target_of(precision)), inputs_of(graph))["y0"]
     assert far(expected, found) < ERROR[precision]
     assert precision == "fp32" or far(expected, found) > 1e-6
+
+
+def test_the_error_function_is_as_good_as_half_can_tell():
+    net = Net()
+    x = net.image(1, 512)
+    graph = net.graph(net.map(s.gelu(Arg(0, F32)), x))
+    values = {graph.inputs[0].name: np.linspace(-6, 6, 512, dtype=np.float32)[None]}
+    exact, rough = (run_graph(g, values)["y0"] for g in (graph, relax(graph)))
+    assert 1e-6 < np.abs(exact - rough).max() < 1e-3
+    assert np.abs((exact - rough) / np.maximum(np.abs(values[graph.inputs[0].name]), 1)).max() < 1e-4
+
+
+def test_half_storage_uses_the_device_s_own_division():
+    graph = rows()
+    texts = {p: b"".join(emit(compile_graph(graph, target_of(p)), target_of(p), EmitOptions()).values()) for p in ERROR}
+    assert b"native_divide" in texts["mixed"]
+    assert b"native_" not in texts["fp32"]
 
 
 def test_storage_is_half_and_read_through_images():

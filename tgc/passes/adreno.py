@@ -33,9 +33,10 @@ STORED = 12.0
 REGISTERS = 46
 ACCUMULATORS = 24
 WINDOW = 1.5  # registers for each texel of a window's block: more than one block is under way
+ELEMENTS = 1.25  # the same for elements that are read one by one, each with an address of two words
 ITEMS = 512  # work-items that fill the device's two processors
 MOST_ROWS, MOST_VECTORS = 16, 6
-GROUP = 64
+GROUP = 128
 MOST_UNROLLED = 100  # texels of multiply-adds written out in one block
 
 
@@ -89,7 +90,7 @@ def registers(problem: Problem, rows: int, vectors: int) -> float:
     """
     read = texels(problem, rows, vectors)
     if any(operand.rows and not operand.vectors and not operand.together for operand in problem.operands):
-        return rows * vectors + read + TEXEL
+        return rows * vectors + ELEMENTS * read + TEXEL
     window = any(operand.shift for operand in problem.operands)
     return rows * vectors + (WINDOW * read if window else min(read, rows + TEXEL * vectors))
 

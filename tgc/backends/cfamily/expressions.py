@@ -240,6 +240,8 @@ def _apply(writer: Writer, expr: Apply) -> Text:
         if found is not None:
             return found
     match expr.op.name:
+        case "WHERE" if _optional(writer, "MIN", expr) and (extreme := _extreme(expr)):
+            return _spelled(writer, extreme, expr, expr.args[1:])
         case "WHERE":
             return _where(writer, expr)
         case "ADD":
@@ -323,6 +325,14 @@ def _is_named(writer: Writer, expr: Expr) -> bool:
     """Whether `expr` has a name, or is going to get one because others use it too."""
     value = writer.clock.value(expr)
     return writer.scopes[-1].uses[value] > 1 or any(value in scope.names for scope in writer.scopes)
+
+
+def _extreme(expr: Apply) -> str:
+    """MIN for WHERE(a < b, a, b), MAX for WHERE(a < b, b, a), nothing for other choices."""
+    condition, *choices = expr.args
+    if not isinstance(condition, Apply) or condition.op.name != "LT":
+        return ""
+    return "MIN" if list(condition.args) == choices else "MAX" if list(condition.args) == choices[::-1] else ""
 
 
 def _where(writer: Writer, expr: Apply) -> Text:

@@ -177,3 +177,14 @@ QCOM = replace(
     spaces={**OPENCL.spaces, "image": ""},
 )  # fmt: skip
 """Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not."""
+
+_RELAXED = {
+    "DIV.f32": call("native_divide({0}, {1})"), "EXP2.f32": call("native_exp2({0})"), "LOG2.f32": call("native_log2({0})"),
+    "SQRT.f32": call("native_sqrt({0})"), "MAX.f32": call("fmax({0}, {1})"), "MAX_LIT.f32": call("fmax({0}, {1})"),
+    "MIN.f32": call("fmin({0}, {1})"),
+}  # fmt: skip
+QCOM_RELAXED = replace(QCOM, scalar={**QCOM.scalar, **_RELAXED}, vector={**QCOM.vector, **_RELAXED})
+"""The same where results are stored in half: the device's own instructions for what half cannot tell from the exact value.
+
+A precise division is some twenty instructions, its own two. The larger of a number and NaN is the number.
+"""

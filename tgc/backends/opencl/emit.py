@@ -9,7 +9,7 @@ import tgc
 from tgc.backends.cfamily.dialect import Dialect
 from tgc.backends.files import data_sources, fields, finished, linked, render, runtime_files
 from tgc.backends.names import c_string, entry_views
-from tgc.backends.opencl.dialect import OPENCL, QCOM
+from tgc.backends.opencl.dialect import OPENCL, QCOM, QCOM_RELAXED
 from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
 from tgc.backends.opencl.launches import IMAGES, MEMORY, tables
 from tgc.backends.options import EmitOptions
@@ -66,7 +66,9 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
 
 def dialect(target: Target) -> Dialect:
     """The dialect that `target` compiles."""
-    return QCOM if target.images else OPENCL
+    if not target.images:
+        return OPENCL
+    return QCOM if target.precision == "fp32" else QCOM_RELAXED
 
 
 def _images(program: Program) -> tuple[ImageRow, ...]:
