@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from test_reproducible import convolutions
 
 from tgc import cli, driver, passes
 from tgc.ir import ops
-from tgc.ir.dtypes import F32
-from tgc.ir.expr import Buffer, Lit, Load, Ramp, Var, apply, index
+from tgc.ir.dtypes import F32, I32, INDEX
+from tgc.ir.expr import Broadcast, Buffer, Lit, Load, Ramp, Var, apply, cast, index
 from tgc.ir.kernel import For, If, Kernel, Parameter, Store
 from tgc.ir.program import launches
 from tgc.ir.ranges import accesses
@@ -137,3 +139,50 @@ def test_indices_outside_are_not_shown() -> None:
     assert [access.verdict for access in accesses(guarded)] == ["guarded", "shown"]
     vector = Kernel("k", parameters, For(i, 2, Store(out, Ramp(i, 1, 8), Load(a, Ramp(index(0), 1, 8)))))
     assert [(access.high, access.verdict) for access in accesses(vector)] == [(7, "shown"), (8, "not shown")]
+
+
+@pytest.mark.parametrize("target", ["c", "opencl"])
+def test_indices_from_constants_are_shown(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gather's rows and a scatter's places are weights: it is looked at what they are."""
+    rows = numpy_helper.from_array(np.array([[4, 0], [6, 2], [1, 5]], np.int64), "rows")
+    nodes = [helper.make_node("Gather", ["x", "rows"], ["p"]), helper.make_node("ScatterND", ["p", "places", "u"], ["y"])]
+    x, u, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [7, 5]), ("u", [2, 1, 5]), ("y", [3, 2, 5])))
+    places = numpy_helper.from_array(np.array([[[2, 1]], [[0, 1]]], np.int64), "places")
+    graph = helper.make_graph(nodes, "net", [x, u], [y], [rows, places])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    assert cli.invoke(["verify", str(tmp_path / "net.onnx"), "--target", target]) == 0
+    capsys.readouterr()
+    assert cli.invoke(["verify", str(tmp_path / "net.onnx"), "--target", target, "--bounds", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"]
+
+
+def test_values_lanes_and_smaller_numbers() -> None:
+    """What a constant holds bounds the index; ramps go through their lanes together; a smaller of two may be in other words."""
+    out, rows, i, j = Buffer("out", F32, 32), Buffer("rows", I32, 4), Var("i"), Var("j")
+    parameters = (Parameter(rows, "read"), Parameter(out, "write"))
+
+    def verdict(at: Any, rows: tuple[int, int] = (0, 0)) -> str:
+        one = Lit(1.0, F32)
+        kernel = Kernel("k", parameters, For(i, 4, For(j, 4, Store(out, at, one if at.lanes == 1 else Broadcast(one, 8)))))
+        return accesses(kernel, {"rows": rows})[-1].verdict
+
+    row = apply(ops.ADD, apply(ops.MUL, cast(Load(rows, i), INDEX), index(4)), j)
+    assert [verdict(row, (0, 7)), verdict(row, (0, 8)), verdict(row, (-1, 7))] == ["shown", "not shown", "not shown"]
+    lanes = apply(ops.ADD, apply(ops.MUL, Ramp(index(0), 1, 8), Broadcast(index(-4), 8)), Ramp(index(0), 5, 8))  # -4 * lane + 5 * lane
+    assert verdict(apply(ops.ADD, lanes, Broadcast(apply(ops.MUL, i, index(8)), 8))) == "shown"
+    product = apply(ops.MUL, apply(ops.ADD, i, j), index(6))
+    same = apply(ops.ADD, apply(ops.MUL, i, index(6)), apply(ops.MUL, j, index(6)))
+    assert verdict(apply(ops.WHERE, apply(ops.LT, same, index(31)), product, index(31))) == "shown"
+    assert verdict(apply(ops.WHERE, apply(ops.LT, j, index(31)), product, index(31))) == "not shown"
+
+
+def test_who_is_to_blame_in_a_kernel_too_big_to_interpret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = numpy_helper.from_array(np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32), "w")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [256, 256]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="dense")], "net", [x], [y], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    monkeypatch.setattr(passes, "scheduler_for", broken_at("dense"))
+    assert cli.invoke(["verify", str(tmp_path / "net.onnx"), "--target", "c", "--reproducer", str(tmp_path / "small"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["found"]["fault"]["stage"] == "schedule"

@@ -65,9 +65,9 @@ def find_fault(
 
 def print_bounds(artifact: Artifact, as_json: bool) -> int:
     """Every kernel's indices; exit status 1 where one is neither shown to be inside its buffer nor guarded."""
-    from tgc.ir.ranges import accesses
+    from tgc.ir.ranges import program_accesses
 
-    found = {kernel.name: accesses(kernel) for kernel in artifact.program.kernels}
+    found = program_accesses(artifact.program)
     missing = [(name, access) for name, listed in found.items() for access in listed if access.verdict == "not shown"]
     if as_json:
         print_json({"passed": not missing, "kernels": {name: [asdict(access) for access in listed] for name, listed in found.items()}})

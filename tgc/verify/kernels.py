@@ -125,10 +125,25 @@ def _worst(
     for name in _written(kernel):
         got, want = windows[name], expected[name]
         if share < 1:
-            written = (want.view(np.uint8).reshape(want.size, -1) != MARK).any(axis=1)
+            written = _is_written(want)
             got, want = got[written], want[written]
         found.append(compare(name, got, want, tolerance))
     return max(found, key=lambda d: (not d.passed, d.relative))
+
+
+def interpreted(kernel: Kernel, start: Mapping[str, Array], budget: int) -> dict[str, tuple[Array, npt.NDArray[np.bool_]]] | None:
+    """What the interpreter writes from `start` on within the budget: by buffer its values, and which of them it wrote; None for none."""
+    sampled, share = sample(kernel, budget)
+    if sampled is None:
+        return None
+    buffers = {name: data.copy() for name, data in start.items()}
+    _mark(kernel, buffers, share)
+    run_kernel(sampled, buffers)
+    return {name: (buffers[name], _is_written(buffers[name]) | (share == 1)) for name in _written(kernel)}
+
+
+def _is_written(data: Array) -> npt.NDArray[np.bool_]:
+    return np.asarray((data.view(np.uint8).reshape(data.size, -1) != MARK).any(axis=1))
 
 
 def sample(kernel: Kernel, budget: int) -> tuple[Kernel | None, float]:
