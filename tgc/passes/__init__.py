@@ -31,6 +31,7 @@ from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
 from tgc.passes.relax import relax
 from tgc.passes.signs import signs
+from tgc.passes.strips import strips
 from tgc.passes.twins import twins
 from tgc.passes.widen import NARROW, widen
 from tgc.passes.winograd import winograd
@@ -65,6 +66,11 @@ def run_encode(graph: Graph, _: Target) -> Graph:
     return encode(graph)
 
 
+def run_strips(graph: Graph, target: Target) -> Graph:
+    """Make large results that are only summed up again strip by strip, on targets where a loop costs little."""
+    return graph if target.lanes else strips(graph, target.l2_bytes)
+
+
 def run_winograd(graph: Graph, target: Target) -> Graph:
     """Compute convolutions of 3x3 with fewer products, where that pays."""
     return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16")
@@ -95,6 +101,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("fold", run_fold),
     GraphPass("encode", run_encode),
     GraphPass("relax", run_relax),
+    GraphPass("strips", run_strips),
     GraphPass("winograd", run_winograd),
     GraphPass("signs", run_signs),
     GraphPass("bfloat", run_bfloat),

@@ -15,13 +15,14 @@ from math import prod
 
 from tgc.ir import index as ix
 from tgc.ir.expr import Arg, Var
-from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window
+from tgc.ir.graph import Bound, Constant, Expand, Map, Node, Permute, Reduce, Reshape, Shape, Slice, Window
 from tgc.ir.index import Axis, Index
 from tgc.ir.partition import Block, Fill, Partition, Place, Region, Step
 from tgc.ir.views import Vector, dot, source_index
 from tgc.passes.region_reads import iteration_index, reads, reduction_index
 
 Order = tuple[int, ...]
+LEAST_USES = 16  # of each element in a product, for a copy to be worth it that is made again in every iteration of a loop
 
 
 @dataclass(slots=True)
@@ -50,12 +51,21 @@ def layout(partition: Partition, *, texels: bool = False) -> Partition:
         _settle(state, name)
     for copy, source in state.copies:
         written = (number for number, step in enumerate(steps) if _writes_part_of(step, state.places[source], source.shape))
-        _insert_after(steps, max(written, default=-1), copy)
+        moving = {loop for loop, _ in state.places[source].moves}
+        inside = max((depth + 1 for depth, loop in enumerate(copy.loops) if loop in moving), default=0)
+        _insert_after(steps, -1 if inside else max(written, default=-1), copy, inside)
     return Partition(partition.graph, tuple(steps), state.places, blocks)
 
 
-def _insert_after(steps: list[Step], written: int, copy: Region) -> None:
-    """Puts `copy` behind the step that completes what it reads, in no loop but those around both that step and its reader."""
+def _insert_after(steps: list[Step], written: int, copy: Region, inside: int) -> None:
+    """Puts `copy` behind the step that completes what it reads, in no loop but those around both that step and its reader.
+
+    inside: of the reader's loops, those that move what is read on from one iteration to the next: there it comes first.
+    """
+    if inside:
+        at = next(number for number, step in enumerate(steps) if number > written and step.loops[:inside] == copy.loops[:inside])
+        steps.insert(at, replace(copy, loops=copy.loops[:inside]))
+        return
     around = steps[written].loops if written >= 0 else ()
     shared = 0
     while shared < min(len(around), len(copy.loops)) and around[shared] == copy.loops[shared]:
@@ -254,7 +264,7 @@ def _copied_operand(state: _State, operand: Node, at: Vector, vector: Var) -> Re
     """A copy of `operand`, `vector` fastest, where a step of `vector` is neither nothing nor the next element in memory."""
     node, index = through_views(operand, at, state.places)
     place = state.places.get(node)
-    if place is None or place.moves:
+    if place is None or (place.moves and not isinstance(node, Bound)):
         return None
     stride = _stride(state, place, index, vector)
     if stride in (0, 1):
@@ -265,6 +275,8 @@ def _copied_operand(state: _State, operand: Node, at: Vector, vector: Var) -> Re
             break
         at = source_index(base, at)
         base = base.source
+    if place.moves and prod(operand.shape) < LEAST_USES * prod(base.shape):
+        return None
     fastest = [axis for axis, component in enumerate(at) if vector in ix.variables(component)]
     if base in state.places or len(fastest) != 1 or at[fastest[0]] != ix.axis(vector, base.shape[fastest[0]]):
         return None
