@@ -65,7 +65,7 @@ def values(graph: Graph) -> dict[str, np.ndarray]:
     [
         (attention(8, 96, 128), [8, 6]),  # a head at a time, and of a head the rows whose scores fill half of the cache
         (attention(1, 96, 128), [6]),
-        (attention(16, 32, 32), [8]),  # two heads fit
+        (attention(16, 64, 64), [16]),  # a head fits
         (attention(1, 97, 128), []),  # a prime number of rows
         (attention(8, 48, 64, seen=True), []),  # the scores are a result
         (attention(8, 96, 128, causal=True), [8]),  # rows are counted, heads are not

@@ -24,7 +24,7 @@ from tgc.passes.contractions import is_contraction
 from tgc.passes.fold import rebuilt
 
 LARGE = 2  # second caches that a result fills before it is worth a loop
-LEAST_GAIN = 2  # bytes of the result, for each that is cut into strips and put together
+LEAST_GAIN = 3  # bytes of the result, for each that is cut into strips and put together
 MOST_REREAD = 8  # bytes that are read again for every strip, for each of the result
 LEAST_ROWS = 16  # of a strip whose products read something whole: register tiles take as many
 SMALL = 1 << 8  # elements of a tensor that is no operand of products: a scale, a bias
