@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import pytest
+from onnx import numpy_helper
 from single_operator import Array, agrees, counts, normal, single
 
 from tgc.errors import ModelError
@@ -96,3 +98,17 @@ BAD: list[tuple[str, Array, Array, dict[str, object]]] = [
 def test_operands_that_do_not_fit(message: str, x: Array, w: Array, attributes: dict[str, object]) -> None:
     with pytest.raises(ModelError, match=message):
         import_model(single("Conv", {"x": x}, [w], **attributes))
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("w_zero", [0, 3])
+@pytest.mark.parametrize("pads", [[0] * 4, [1, 0, 2, 1]])
+def test_integers_whose_zero_point_is_known_at_run_time_only(group: int, w_zero: int, pads: list[int]) -> None:
+    """What quantising weights, but not activations, leaves: padding stands for a zero point that each input has of its own."""
+    w = np.random.default_rng(1).integers(0, 7, (4, 4 // group, 3, 3), dtype=np.uint8)
+    made = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]> g (float[1, 4, 6, 5] x) => (int32[N, C, H, W] y) {{
+        stored, scale, zero = DynamicQuantizeLinear(x)
+        y = ConvInteger<group = {group}, pads = {pads}> (stored, w, zero, w_zero)
+    }}""")
+    made.graph.initializer.extend([numpy_helper.from_array(w, "w"), numpy_helper.from_array(np.array(w_zero, np.uint8), "w_zero")])
+    agrees(made, {"x": normal(1, 4, 6, 5)})

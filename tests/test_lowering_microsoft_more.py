@@ -149,6 +149,21 @@ def test_quantised_attention(causal: int) -> None:
     check("QAttention", inputs, num_heads=2, unidirectional=causal)
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_lstm_with_quantised_weights(direction: str, each: bool, kind: type) -> None:
+    rng, count = np.random.default_rng(5), 2 if direction == "bidirectional" else 1
+    scales = (count, 16) if each else (count,)
+    inputs = {
+        "x": normal(6, 1, 3), "w": stored(rng, kind, count, 3, 16), "r": stored(rng, kind, count, 4, 16), "b": normal(count, 32), "l": None,
+        "h": normal(count, 1, 4), "c": normal(count, 1, 4), "p": None,
+        "ws": rng.uniform(0.005, 0.01, scales).astype(np.float32), "wz": np.full(scales, 0 if kind == np.int8 else 128, kind),
+        "rs": rng.uniform(0.005, 0.01, scales).astype(np.float32), "rz": np.full(scales, 0 if kind == np.int8 else 128, kind),
+    }  # fmt: skip
+    check("DynamicQuantizeLSTM", inputs, (np.float32,) * 3, rtol=2e-2, direction=direction, hidden_size=4)
+
+
 ANGLES = np.linspace(0, 3, 24 * 8, dtype=np.float32).reshape(24, 8)
 
 

@@ -4,7 +4,8 @@
 
 The first sum is a contraction of the stored integers, which is what is scheduled as one. The others are row sums, most of them
 over constants; where weights and their zero point are constants, the zero point is taken off the weights while compiling.
-Padding a convolution with zx adds nothing to the left-hand side, as padding with zero should.
+Padding a convolution with zx adds nothing to the left-hand side, as padding with zero should. Where zx is only known at run time, padding
+is 0, which adds nothing to the first two sums, and the others are over those weights that fall on the input.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _product(
     x_zero: Node | None,
     w_zero: Node | None,
     sums: tuple[Callable[[Node], Node], Callable[[Node], Node]],
-    count: int,
+    count: Node,
 ) -> Node:
     """The right-hand side of the equation above, i32. `sums`: of x and of w as the product's shape broadcasts them; `count` is n."""
     out = multiply(x, w)
@@ -64,7 +65,7 @@ def _product(
     if x_zero is not None:
         out = b.sub(out, b.mul(b.cast(x_zero, I32), sums[1](w)))
     if x_zero is not None and w_zero is not None:
-        out = b.add(out, b.mul(b.mul(b.cast(x_zero, I32), b.cast(w_zero, I32)), b.scalar(count, I32)))
+        out = b.add(out, b.mul(b.mul(b.cast(x_zero, I32), b.cast(w_zero, I32)), count))
     return out
 
 
@@ -85,7 +86,7 @@ def integer_matmul(b: LoweringBuilder, x: Node, w: Node, x_zero: Node | None, w_
             return b.reshape(b.matmul(b.reshape(p, (prod(p.shape[:-1]), p.shape[-1])), q, I32), (*p.shape[:-1], q.shape[1]))
         return b.matmul(p, q, I32)
 
-    return _product(b, multiply, x, plain, x_left, w_left, sums, x.shape[-1])
+    return _product(b, multiply, x, plain, x_left, w_left, sums, b.scalar(x.shape[-1], I32))
 
 
 def _vectors(b: LoweringBuilder, x: Node, w: Node, x_zero: Node | None, w_zero: Node | None) -> Node:
@@ -100,30 +101,28 @@ def _is_zero(zero: Node) -> bool:
     return known is not None and not np.any(known)
 
 
-def integer_conv(
-    b: LoweringBuilder,
-    x: Node,
-    w: Node,
-    x_zero: Node | None,
-    w_zero: Node | None,
-    windows: Windows,
-) -> Node:
+def integer_conv(b: LoweringBuilder, x: Node, w: Node, x_zero: Node | None, w_zero: Node | None, windows: Windows) -> Node:
     """Convolution of (x - x_zero) and (w - w_zero), i32 [N, G*O, *out]. x_zero: one; w_zero: one or [G*O]."""
     axes = checked_windows(b, x, w, windows)
     low, high = (0, 0, *(a.low for a in axes)), (0, 0, *(a.high for a in axes))
-    at_zero = 0 if x_zero is None else int(b.known(x_zero, "the zero point of the input").reshape(-1)[0])
-    padded = b.pad(x, low, high, at_zero)
+    at_zero = None if x_zero is None or (known := fold(x_zero)) is None else int(known.reshape(-1)[0])
+    padded = b.pad(x, low, high, at_zero or 0)
     channels = (1, w.shape[0], *(1,) * len(axes))
     filters = (w.shape[0], *(1,) * (len(w.shape) - 1))
     plain, left = without_zero(b, w, None if w_zero is None else b.reshape(w_zero, filters if prod(w_zero.shape) > 1 else ()))
     ones = b.full(w.shape, 1, I8)
-    sums = (
-        lambda n: convolve(b, n, ones, axes, windows.group, I32),
-        lambda n: b.reshape(_total(b, n, range(1, len(w.shape))), channels),
-    )
-    shift = None if at_zero == 0 else b.scalar(at_zero, I32)
+    shift = None if x_zero is None or at_zero == 0 else b.reshape(b.cast(x_zero, I32), ())
     spread = None if left is None else b.reshape(left, channels if prod(left.shape) > 1 else ())
-    return _product(b, lambda p, q: convolve(b, p, q, axes, windows.group, I32), padded, plain, shift, spread, sums, prod(w.shape[1:]))
+
+    def within(n: Node) -> Node:
+        """The sum of the weights `n` [G*O, I, *kernel] that fall on the input, where padding does not stand for x_zero."""
+        if at_zero is not None or not any((*low, *high)):
+            return b.reshape(_total(b, n, range(1, len(w.shape))), channels)
+        inside = b.pad(b.full((1, 1, *x.shape[2:]), 1, I32), low, high, 0)
+        return convolve(b, inside, _total(b, n, (1,)), axes, 1, I32)
+
+    sums = (lambda n: convolve(b, n, ones, axes, windows.group, I32), within)
+    return _product(b, lambda p, q: convolve(b, p, q, axes, windows.group, I32), padded, plain, shift, spread, sums, within(ones))
 
 
 def requantised(b: LoweringBuilder, total: Node, scales: Sequence[Node], steps: Steps) -> Node:

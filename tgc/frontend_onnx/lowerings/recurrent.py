@@ -26,6 +26,8 @@ from tgc.frontend_onnx.lowerings.activations import (
     tanh,
     thresholded_relu,
 )
+from tgc.frontend_onnx.lowerings.integer_products import dynamic_quantize_mat_mul
+from tgc.frontend_onnx.quantisation import Steps
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import scalar
 from tgc.ir.dtypes import BOOL, I64
@@ -41,30 +43,40 @@ _BETA = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    """The attributes that the three operators share, as the model gives them."""
+class Options:
+    """The attributes that the operators share, as the model gives them."""
 
-    activation_alpha: tuple[float, ...] | None
-    activation_beta: tuple[float, ...] | None
-    activations: tuple[str, ...] | None
-    clip: float | None
-    direction: str
-    hidden_size: int | None
-    layout: int
+    activation_alpha: tuple[float, ...] | None = None
+    activation_beta: tuple[float, ...] | None = None
+    activations: tuple[str, ...] | None = None
+    clip: float | None = None
+    direction: str = "forward"
+    hidden_size: int | None = None
+    layout: int = 0
+
+
+OPTIONS = Options()
+RNN_OPTIONS = Options(activations=("Tanh", "Tanh"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Network:
-    """The operands of one operator, `gates` weight matrices stacked in each; X is [steps, 1, batch, input] whatever the layout."""
+class Network:
+    """The operands of one operator, `gates` weight matrices stacked in each; X is [steps, 1, batch, input] whatever the layout.
+
+    w_steps, r_steps: what the weights' integers stand for, [directions] or [directions, gates * hidden]; then X and the states are
+    quantised by their own range before they are multiplied.
+    """
 
     b: LoweringBuilder
-    options: _Options
+    options: Options
     gates: int
     x: Node
     w: Node
     r: Node
     bias: Node | None
     lengths: Node | None
+    w_steps: Steps | None = None
+    r_steps: Steps | None = None
 
     @property
     def hidden(self) -> int:
@@ -93,11 +105,18 @@ class _Network:
 
     def projected(self, direction: int, bias: Node) -> Node:
         """X W + bias for every step: [steps, 1, batch, gates * hidden]."""
-        return self.b.add(self.b.matmul(self.x, self.b.swap(self.of(self.w, direction), 0, 1)), bias)
+        return self.b.add(self._product(self.x, self.of(self.w, direction), direction, self.w_steps), bias)
 
-    def times(self, state: Node, rows: Node) -> Node:
+    def times(self, state: Node, rows: Node, direction: int) -> Node:
         """A state times the transpose of rows of the recurrence weights."""
-        return self.b.matmul(state, self.b.swap(rows, 0, 1))
+        return self._product(state, rows, direction, self.r_steps)
+
+    def _product(self, x: Node, rows: Node, direction: int, steps: Steps | None) -> Node:
+        columns = self.b.swap(rows, 0, 1)
+        if steps is None:
+            return self.b.matmul(x, columns)
+        zero = None if steps.zero is None else self.of(steps.zero, direction)
+        return dynamic_quantize_mat_mul(self.b, x, columns, self.of(steps.scale, direction), zero)
 
     def gate(self, sums: Node, number: int) -> Node:
         """One gate's part of the last axis."""
@@ -109,9 +128,9 @@ class _Network:
         return sums if not limit else self.b.elementwise(lambda a: scalar.clip(a, -limit, limit), sums)
 
 
-def _network(
-    b: LoweringBuilder, options: _Options, gates: int, x: Node, w: Node, r: Node, bias: Node | None, lengths: Node | None
-) -> _Network:
+def network(
+    b: LoweringBuilder, options: Options, gates: int, x: Node, w: Node, r: Node, bias: Node | None, lengths: Node | None
+) -> Network:
     if len(x.shape) != 3 or len(w.shape) != 3 or len(r.shape) != 3:
         raise b.invalid(f"X, W and R of shapes {list(x.shape)}, {list(w.shape)} and {list(r.shape)}")
     if options.direction not in ("forward", "reverse", "bidirectional"):
@@ -120,10 +139,10 @@ def _network(
     if r.shape != (directions, gates * r.shape[2], r.shape[2]) or options.hidden_size not in (None, r.shape[2]):
         raise b.invalid(f"R of shape {list(r.shape)}, {directions} directions and a hidden_size of {options.hidden_size}")
     steps = b.swap(x, 0, 1) if options.layout else x
-    return _Network(b, options, gates, b.unsqueeze(steps, (1,)), w, r, bias, lengths)
+    return Network(b, options, gates, b.unsqueeze(steps, (1,)), w, r, bias, lengths)
 
 
-def _recurrent(net: _Network, initial: Sequence[Node | None], cell: Callable[[int], tuple[Node, Step]]) -> tuple[Node, ...]:
+def _recurrent(net: Network, initial: Sequence[Node | None], cell: Callable[[int], tuple[Node, Step]]) -> tuple[Node, ...]:
     """Y and the last states; `cell` gives a direction's projected input and its step."""
     b = net.b
     runs: list[tuple[Node, ...]] = []
@@ -138,7 +157,7 @@ def _recurrent(net: _Network, initial: Sequence[Node | None], cell: Callable[[in
     return (y, *last)
 
 
-def _first(net: _Network, state: Node | None, direction: int) -> Node:
+def _first(net: Network, state: Node | None, direction: int) -> Node:
     """The state that a direction begins with, [1, 1, batch, hidden]."""
     shape = (1, 1, net.batch, net.hidden)
     if state is None:
@@ -146,7 +165,7 @@ def _first(net: _Network, state: Node | None, direction: int) -> Node:
     return net.b.reshape(net.b.narrow(state, 1 if net.options.layout else 0, direction, 1), shape)
 
 
-def _run(net: _Network, projected: Node, initial: Sequence[Node], step: Step, reverse: bool) -> tuple[Node, ...]:
+def _run(net: Network, projected: Node, initial: Sequence[Node], step: Step, reverse: bool) -> tuple[Node, ...]:
     """What one direction puts out, [steps, 1, batch, hidden], and its last states."""
     b = net.b
     states = tuple(b.graph.bound(state.dtype, state.shape) for state in initial)
@@ -166,7 +185,7 @@ def _run(net: _Network, projected: Node, initial: Sequence[Node], step: Step, re
     return (y, *last)
 
 
-def _running(net: _Network) -> Node | None:
+def _running(net: Network) -> Node | None:
     """Whether each sequence goes on at each step, [steps, 1, batch, 1]; None where all have the full length."""
     if net.lengths is None:
         return None
@@ -179,7 +198,7 @@ def _running(net: _Network) -> Node | None:
     return net.b.elementwise(scalar.lt, net.b.coordinate(shape, 0, I64), ends)
 
 
-def _activations(b: LoweringBuilder, options: _Options, defaults: tuple[str, ...], directions: int) -> list[tuple[Activation, ...]]:
+def _activations(b: LoweringBuilder, options: Options, defaults: tuple[str, ...], directions: int) -> list[tuple[Activation, ...]]:
     """For each direction its functions; alpha and beta go, in order, to those that take them."""
     names = tuple(name.lower() for name in options.activations or defaults * directions)
     if len(names) == len(defaults) * 2 and directions == 1 and names[: len(defaults)] == names[len(defaults) :]:
@@ -218,20 +237,17 @@ def _activation(b: LoweringBuilder, name: str, alpha: float, beta: float) -> Act
 @lowers("RNN", since=(7, 14, 22))
 def rnn(
     b: LoweringBuilder, x: Node, w: Node, r: Node, bias: Node | None = None, sequence_lens: Node | None = None,
-    initial_h: Node | None = None, *, activation_alpha: tuple[float, ...] | None = None, activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] = ("Tanh", "Tanh"), clip: float | None = None, direction: str = "forward",
-    hidden_size: int | None = None, layout: int = 0,
+    initial_h: Node | None = None, *, options: Options = RNN_OPTIONS,
 ) -> tuple[Node, ...]:  # fmt: skip
     """H = f(X W + H R + biases)."""
-    options = _Options(activation_alpha, activation_beta, activations, clip, direction, hidden_size, layout)
-    net = _network(b, options, 1, x, w, r, bias, sequence_lens)
+    net = network(b, options, 1, x, w, r, bias, sequence_lens)
     functions = _activations(b, options, ("Tanh",), r.shape[0])
 
     def cell(number: int) -> tuple[Node, Step]:
         recurrence = net.of(r, number)
 
         def step(projected: Node, states: Sequence[Node]) -> tuple[Node, ...]:
-            return (functions[number][0](net.limited(b.add(projected, net.times(states[0], recurrence)))),)
+            return (functions[number][0](net.limited(b.add(projected, net.times(states[0], recurrence, number)))),)
 
         return net.projected(number, b.add(*net.biases(number))), step
 
@@ -241,16 +257,13 @@ def rnn(
 @lowers("GRU", since=(7, 14, 22))
 def gru(
     b: LoweringBuilder, x: Node, w: Node, r: Node, bias: Node | None = None, sequence_lens: Node | None = None,
-    initial_h: Node | None = None, *, activation_alpha: tuple[float, ...] | None = None, activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None, clip: float | None = None, direction: str = "forward", hidden_size: int | None = None,
-    layout: int = 0, linear_before_reset: int = 0,
+    initial_h: Node | None = None, *, linear_before_reset: int = 0, options: Options = OPTIONS,
 ) -> tuple[Node, ...]:  # fmt: skip
     """Gates z (update) and r (reset) and the candidate n: H = (1 - z) n + z H, where n sees H through r.
 
     n = g(X Wn + (r H) Rn + biases), or g(X Wn + r (H Rn + bias) + bias) where linear_before_reset.
     """
-    options = _Options(activation_alpha, activation_beta, activations, clip, direction, hidden_size, layout)
-    net = _network(b, options, 3, x, w, r, bias, sequence_lens)
+    net = network(b, options, 3, x, w, r, bias, sequence_lens)
     functions = _activations(b, options, ("Sigmoid", "Tanh"), r.shape[0])
 
     def cell(number: int) -> tuple[Node, Step]:
@@ -259,16 +272,16 @@ def gru(
 
         def before(projected: Node, states: Sequence[Node]) -> tuple[Node, ...]:
             (state,) = states
-            sums = b.add(net.times(state, recurrence), of_state)
+            sums = b.add(net.times(state, recurrence, number), of_state)
             update, reset = (f(net.limited(b.add(net.gate(projected, at), net.gate(sums, at)))) for at in (0, 1))
             candidate = g(net.limited(b.add(net.gate(projected, 2), b.mul(reset, net.gate(sums, 2)))))
             return (_mixed(b, update, candidate, state),)
 
         def after(projected: Node, states: Sequence[Node]) -> tuple[Node, ...]:
             (state,) = states
-            sums = b.add(b.narrow(projected, -1, 0, 2 * net.hidden), net.times(state, net.rows(recurrence, 0, 2)))
+            sums = b.add(b.narrow(projected, -1, 0, 2 * net.hidden), net.times(state, net.rows(recurrence, 0, 2), number))
             update, reset = (f(net.limited(net.gate(sums, at))) for at in (0, 1))
-            seen = net.times(b.mul(reset, state), net.rows(recurrence, 2))
+            seen = net.times(b.mul(reset, state), net.rows(recurrence, 2), number)
             return (_mixed(b, update, g(net.limited(b.add(net.gate(projected, 2), seen))), state),)
 
         if linear_before_reset:
@@ -286,18 +299,20 @@ def _mixed(b: LoweringBuilder, update: Node, candidate: Node, state: Node) -> No
 @lowers("LSTM", since=(7, 14, 22))
 def lstm(
     b: LoweringBuilder, x: Node, w: Node, r: Node, bias: Node | None = None, sequence_lens: Node | None = None,
-    initial_h: Node | None = None, initial_c: Node | None = None, p: Node | None = None, *,
-    activation_alpha: tuple[float, ...] | None = None, activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None, clip: float | None = None, direction: str = "forward", hidden_size: int | None = None,
-    input_forget: int = 0, layout: int = 0,
+    initial_h: Node | None = None, initial_c: Node | None = None, p: Node | None = None, *, input_forget: int = 0,
+    options: Options = OPTIONS,
 ) -> tuple[Node, ...]:  # fmt: skip
     """Gates i, o, f and the candidate g: C = f C + i g, H = o h(C); peepholes let the gates see C. input_forget: f = 1 - i."""
-    options = _Options(activation_alpha, activation_beta, activations, clip, direction, hidden_size, layout)
-    net = _network(b, options, 4, x, w, r, bias, sequence_lens)
-    functions = _activations(b, options, ("Sigmoid", "Tanh", "Tanh"), r.shape[0])
+    return long_short_term(network(b, options, 4, x, w, r, bias, sequence_lens), (initial_h, initial_c), p, bool(input_forget))
+
+
+def long_short_term(net: Network, initial: Sequence[Node | None], p: Node | None, input_forget: bool) -> tuple[Node, ...]:
+    """LSTM of a network with four gates: Y and the last H and C."""
+    b = net.b
+    functions = _activations(b, net.options, ("Sigmoid", "Tanh", "Tanh"), net.r.shape[0])
 
     def cell(number: int) -> tuple[Node, Step]:
-        recurrence, peep = net.of(r, number), None if p is None else net.of(p, number)
+        recurrence, peep = net.of(net.r, number), None if p is None else net.of(p, number)
         f, g, h = functions[number]
 
         def gate(sums: Node, at: int, memory: Node, peephole: int) -> Node:
@@ -306,7 +321,7 @@ def lstm(
 
         def step(projected: Node, states: Sequence[Node]) -> tuple[Node, ...]:
             state, memory = states
-            sums = b.add(projected, net.times(state, recurrence))
+            sums = b.add(projected, net.times(state, recurrence, number))
             enter = gate(sums, 0, memory, 0)
             forget = b.elementwise(lambda a: scalar.sub(1.0, a), enter) if input_forget else gate(sums, 2, memory, 2)
             new = b.add(b.mul(forget, memory), b.mul(enter, g(net.limited(net.gate(sums, 3)))))
@@ -314,4 +329,4 @@ def lstm(
 
         return net.projected(number, b.add(*net.biases(number))), step
 
-    return _recurrent(net, (initial_h, initial_c), cell)
+    return _recurrent(net, initial, cell)
