@@ -162,7 +162,7 @@ def row_of(entry: models.Entry, threads: int, worker: Worker) -> Row:
     """Medians of one engine, in milliseconds."""
     head: Row = {"model": entry.name, "threads": threads, "engine": worker.engine}
     if worker.failure or not worker.wall:
-        return {**head, "failure": worker.failure or "no answer"}
+        return {**head, "failure": _plain(worker.failure or "no answer")}
     times = {"wall": 1e3 * statistics.median(worker.wall), "cpu": 1e3 * statistics.median(worker.cpu), "least": 1e3 * min(worker.wall)}
     return {**head, "version": worker.version, "runs": len(worker.wall), "disturbed": worker.disturbed, **times}
 
@@ -254,8 +254,18 @@ def others(rows: object) -> list[str]:
         if "tgc" in times:
             cells = [f"{times[engine] / times['tgc']:.2f}" if engine in times else "-" for engine in engines]
             lines.append(f"| {model} | {times['tgc']:.3g} | {' | '.join(cells)} |")
-    reasons = {f"{row['engine']} on {row['model']}: {row['failure']}" for row in rows if "failure" in row}
-    return [*lines, "", *(f"- {reason}" for reason in sorted(reasons)), ""]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if "failure" in row:
+            reasons.setdefault((str(row["engine"]), str(row["failure"])), []).append(str(row["model"]))
+    refused = [f"- {engine} on {', '.join(names)}: {why}" for (engine, why), names in sorted(reasons.items())]
+    return [*lines, "", "Where there is no number, the engine or what translates models for it failed:", "", *refused, ""]
+
+
+def _plain(failure: str) -> str:
+    """`failure` without paths and numbers of lines."""
+    tool = re.search(r"Command '\['[^']*/([\w-]+)'", failure)
+    return f"{tool[1]} fails" if tool else re.sub(r"\S*/[\w./-]+(:\d+)*:? ?", "", failure)
 
 
 def sizes(rows: list[Row]) -> list[str]:

@@ -159,7 +159,7 @@ def iree_engine(model: Path, inputs: Inputs, threads: int, folder: Path) -> Prep
     text, code = folder / "model.mlir", folder / "model.vmfb"
     subprocess.run([str(tools / "iree-import-onnx"), str(model), "--opset-version", "17", "-o", str(text)], check=True, capture_output=True)
     options = ["--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host"]
-    options += ["--iree-opt-level=O3", "--iree-opt-data-tiling"]
+    options += ["--iree-opt-level=O3", "--iree-opt-data-tiling", "--iree-llvmcpu-stack-allocation-limit=4194304"]
     done = subprocess.run([str(tools / "iree-compile"), str(text), *options, "-o", str(code)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[0])
