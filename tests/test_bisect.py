@@ -186,3 +186,19 @@ def test_who_is_to_blame_in_a_kernel_too_big_to_interpret(
     monkeypatch.setattr(passes, "scheduler_for", broken_at("dense"))
     assert cli.invoke(["verify", str(tmp_path / "net.onnx"), "--target", "c", "--reproducer", str(tmp_path / "small"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["found"]["fault"]["stage"] == "schedule"
+
+
+def test_a_fault_with_open_dimensions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is looked for in the model as it is with the sizes that show it."""
+    weights = numpy_helper.from_array(np.random.default_rng(0).standard_normal((16, 10)).astype(np.float32), "w")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in (("x", 16), ("y", 10)))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"], name="dense"), helper.make_node("Softmax", ["p"], ["y"], name="soft")]
+    graph = helper.make_graph(nodes, "net", [x], [y], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    monkeypatch.setattr(passes, "scheduler_for", broken_at("dense"))
+    command = ["verify", str(tmp_path / "net.onnx"), "--dim", "batch=1..8", "--size", "batch=3", "--reproducer", str(tmp_path / "small")]
+    assert cli.invoke([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["found"]
+    assert found["fault"]["stage"] == "schedule"
+    assert found["fault"]["origins"] == ["dense"]
+    assert found["reproducer"]["nodes"] == ["dense"]

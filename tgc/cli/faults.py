@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tgc.artifact import Artifact
+from tgc.cli.build import build
 from tgc.cli.output import print_json, print_table, progress
 from tgc.errors import ModelError
 
@@ -33,7 +34,8 @@ class Told:
 
     def print(self) -> None:
         if self.fault is None:
-            click.echo("every kernel and every pass agrees with the one before it; the fault is in the oracle or at run time")
+            click.echo("every kernel and every pass agrees with the one before it, open dimensions pinned; the fault is in the oracle, "
+                       "at run time, or in what open dimensions take")  # fmt: skip
         elif self.fault.kernel:
             click.echo(f"first wrong kernel: {self.fault.kernel}, call {self.fault.call}, at fault: {self.fault.stage}; "
                        f"off by {self.fault.difference.absolute:.3g}; ONNX nodes {', '.join(self.fault.origins) or 'none'}")  # fmt: skip
@@ -54,6 +56,7 @@ def find_fault(
     from tgc.verify.reproduce import reproduce
 
     with progress("looking for the fault") as watch:
+        artifact = _pinned(artifact, model, case, flags)
         fault = first_fault(artifact, case.inputs, case.expected, tolerance, watch, device)
         goal = folder or Path(f"{artifact.name}-reproducer")
         try:
@@ -61,6 +64,17 @@ def find_fault(
             return Told(fault, reproduce(artifact, model, case.inputs, fault, goal, again, tolerance, watch, device))
         except ModelError as error:
             return Told(fault, None, error.what)
+
+
+def _pinned(artifact: Artifact, model: Path, case: Case, flags: dict[str, Any]) -> Artifact:
+    """The model compiled for the sizes of `case` alone where it has open dimensions, else the artifact itself."""
+    from tgc.run.open_shapes import sizes_of
+
+    if artifact.graph.open is None:
+        return artifact
+    names = [tensor.name for tensor in artifact.graph.inputs][: len(artifact.graph.open.inputs)]
+    sizes = sizes_of(artifact.graph.open, names, {name: array.shape for name, array in case.inputs.items()})
+    return build(model, **{**flags, "dims": tuple({**dict(flags["dims"]), **sizes}.items())})
 
 
 def print_bounds(artifact: Artifact, as_json: bool) -> int:
