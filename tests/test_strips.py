@@ -39,13 +39,16 @@ def softmax(net: Net, x: Node) -> Node:
     return net.map(s.div(a, b), powers, net.expand(net.reduce(ops.ADD, powers, (2,)), x.shape))
 
 
-def attention(heads: int, rows: int, columns: int, *, causal: bool = False, seen: bool = False) -> Graph:
+def attention(heads: int, rows: int, columns: int, *, causal: bool = False, masked: bool = False, seen: bool = False) -> Graph:
     net = Net()
     q, k, v = net.image(heads, rows, 4), net.image(heads, columns, 4), net.image(heads, 4, columns)
     scores = product(net, q, k)
     if causal:
         later = s.lt(cast(Coordinate(1), INDEX), cast(Coordinate(2), INDEX))
         scores = net.map(apply(ops.WHERE, later, Lit(-1e9, F32), Arg(0, F32)), scores)
+    if masked:
+        mask = net.image(rows, columns)
+        scores = net.add(scores, net.expand(net.reshape(mask, (1, rows, columns)), scores.shape))
     y = product(net, softmax(net, scores), v)
     return net.graph(y, scores) if seen else net.graph(y)
 
@@ -69,6 +72,7 @@ def values(graph: Graph) -> dict[str, np.ndarray]:
         (attention(1, 97, 128), []),  # a prime number of rows
         (attention(8, 48, 64, seen=True), []),  # the scores are a result
         (attention(8, 96, 128, causal=True), [8]),  # rows are counted, heads are not
+        (attention(8, 96, 128, masked=True), [8, 6]),  # every head reads the mask, and rows of it are cut
         (attention(2, 32, 32), []),  # small
     ],
 )

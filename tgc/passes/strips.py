@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tgc.ir.expr import Coordinate
-from tgc.ir.graph import Expand, Graph, Map, Node, Permute, Reduce, Reshape, Scan, Shape, Slice, sources
+from tgc.ir.graph import Bound, Expand, Gather, Graph, Input, Map, Node, Permute, Reduce, Reshape, Scan, Scatter, Shape, Slice, sources
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.rebuild import rebuild
 from tgc.ir.rewrite import walk
@@ -27,7 +27,8 @@ LARGE = 2  # second caches that a result fills before it is worth a loop
 LEAST_GAIN = 3  # bytes of the result, for each that is cut into strips and put together
 MOST_REREAD = 8  # bytes that are read again for every strip, for each of the result
 LEAST_ROWS = 16  # of a strip whose products read something whole: register tiles take as many
-SMALL = 1 << 8  # elements of a tensor that is no operand of products: a scale, a bias
+SMALL = 1 << 8  # elements of a scale or a bias
+IN_MEMORY = (Input, Bound, Map, Reduce, Gather, Scatter)  # what is read where it lies, if it is cut along its first axis
 MOST_BETWEEN = 200  # nodes
 
 
@@ -92,31 +93,41 @@ def _traced(result: Reduce, axis: int, between: set[Node], size: int, budget: in
     if leaves is None:
         return None
     cut = tuple((node, at) for node, at in leaves if at is not None)
-    whole = tuple(node for node, at in leaves if at is None and prod(node.shape) > SMALL)
+    whole = [(node, operand) for (node, at), operand in leaves.items() if at is None]
     rows = max((r for r in range(1, extent) if extent % r == 0 and r * (size // extent) <= budget), default=1)
-    moved = _bytes(result) + sum(_bytes(node) for node, _ in cut)
-    reread = (extent // rows - 1) * sum(map(_bytes, whole))
-    pays = moved * LEAST_GAIN <= size and reread <= MOST_REREAD * size and (rows >= LEAST_ROWS or not whole)
-    return _Traced(result, axis, rows, cut, whole) if pays and cut else None
+    moved = _bytes(result) + sum(_bytes(node) for node, at in cut if leaves[node, at] or at or not isinstance(node, IN_MEMORY))
+    reread = (extent // rows - 1) * sum(_bytes(node) for node, _ in whole)
+    tiled = rows >= LEAST_ROWS or not any(operand for _, operand in whole)
+    pays = moved * LEAST_GAIN <= size and reread <= MOST_REREAD * size and tiled
+    return _Traced(result, axis, rows, cut, tuple(node for node, operand in whole if operand)) if pays and cut else None
 
 
-def _leaves(result: Node, axis: int, between: set[Node]) -> dict[tuple[Node, int | None], None] | None:
-    """The tensors that a strip is made from, each with the axis along which it is cut; None where `axis` cannot be followed."""
-    found: dict[tuple[Node, int | None], None] = {}
-    seen: set[tuple[Node, int]] = set()
-    stack: list[tuple[Node, int | None]] = [(result, axis)]
+def _leaves(result: Node, axis: int, between: set[Node]) -> dict[tuple[Node, int | None], bool] | None:
+    """The tensors that a strip is made from, each with the axis along which it is cut, and whether it is an operand of products.
+
+    None where `axis` cannot be followed.
+    """
+    found: dict[tuple[Node, int | None], bool] = {}
+    seen: set[tuple[Node, int, bool]] = set()
+    stack: list[tuple[Node, int | None, bool]] = [(result, axis, False)]
     while stack:
-        node, at = stack.pop()
+        node, at, operand = stack.pop()
         if at is None and node in between:
             return None
         if at is None or (node not in between and not _repeats(node) and not _passes(node, at)):
-            found[node, at] = None
-        elif (node, at) not in seen:
-            seen.add((node, at))
+            found[node, at] = found.get((node, at), False) or operand
+        elif (node, at, operand) not in seen:
+            seen.add((node, at, operand))
             before = _before(node, at)
             if before is None:
                 return None
-            stack += reversed([(source, before_at) for source, before_at in zip(sources(node), before, strict=True)])
+            below = sources(node)
+            if isinstance(node, Reduce) and is_contraction(node):
+                below, operand = sources(node.source), True  # past the products, which no axis stops
+                before = before * len(below)
+            elif isinstance(node, (Map, Reduce)):
+                operand = False
+            stack += [(source, source_at, operand) for source, source_at in zip(below, before, strict=True)][::-1]
     return found
 
 
