@@ -126,7 +126,7 @@ def search(
     """Tunes `model` with the options of `tgc.compile` and writes the lock file `path`, a journal beside it meanwhile.
 
     path: None to write nothing. workers: processes here. scheduler: of a Dask fleet, in their place. measure: otherwise the closed form
-    alone decides. What is written for a model that runs here was measured to make the whole model faster. Raises OptionError where
+    alone decides. What is found with processes here was measured to make the whole model faster. Raises OptionError where
     kernels for `target` cannot be run.
     """
     chosen, problems = problems_of(model, target, options)
@@ -139,9 +139,9 @@ def search(
         with kept as known, fleet(scheduler) if scheduler else local(workers) as evaluate:
             _require_runnable(problems, chosen, evaluate)
             report = tune(problems, chosen, evaluate, known, seconds=seconds, watch=watch)
+    if measure and not scheduler:
+        report = _proven(report, model, target, options)
     if path:
-        if measure and not scheduler:
-            report = _proven(report, model, target, options)
         report = replace(report, lock=steadied(report.lock, _earlier(path)))
         write_lock(report.lock, path)
     return report
