@@ -32,6 +32,15 @@ float peak(long n) {
   for (int i = 0; i < 20; ++i) total += a[i][3];
   return total;
 }
+float reading(const float *from, long count) {
+  const v *p = (const v *)from;
+  v a[8] = {0};
+  for (long k = 0; k + 128 <= count; k += 128, p += 8)
+    for (int i = 0; i < 8; ++i) a[i] += p[i];
+  float total = 0;
+  for (int i = 0; i < 8; ++i) total += a[i][3];
+  return total;
+}
 """
 
 
@@ -47,6 +56,13 @@ def measured_peak() -> float:
     with tempfile.TemporaryDirectory(prefix="tgc-peak-") as scratch:
         library, each = peak(Path(scratch))
         return max(1e9 * _rate(lambda: library.peak(ctypes.c_long(200_000)), each * 200_000.0, 1) for _ in range(7))
+
+
+def reading_rate(library: ctypes.CDLL, count: int) -> float:
+    """Floating-point operations a second, in 1e9, of a product that does no more than read `count` weights, each for two of them."""
+    weights = np.ones(count + 16, np.float32)
+    start = weights.ctypes.data + -weights.ctypes.data % 64
+    return max(_rate(lambda: library.reading(ctypes.c_void_p(start), ctypes.c_long(count)), 2.0 * count, 50) for _ in range(7))
 
 
 def products() -> list[dict[str, object]]:
@@ -70,7 +86,8 @@ def products() -> list[dict[str, object]]:
             for _ in range(7):
                 top = max(top, _rate(lambda: library.peak(ctypes.c_long(200_000)), each * 200_000.0, 1))
                 best = max(best, _rate(lambda run=loaded.execute, a=a, y=y: run([a], [y]), operations, max(1, int(2e8 / operations))))
-            rows.append({"size": [rows_, inner, columns], "gflops": best, "peak": top, "share": best / top})
+            read = reading_rate(library, inner * columns) if rows_ == 1 else None
+            rows.append({"size": [rows_, inner, columns], "gflops": best, "peak": top, "share": best / top, "read": read})
     return rows
 
 
@@ -86,6 +103,9 @@ def share_lines(rows: object) -> list[str]:
     """The table of products."""
     assert isinstance(rows, list)
     lines = ["### Matrix products, one thread", "", "| rows x inner x columns | GFLOPS | share of the peak |", "|---|--:|--:|"]
+    lines += [f"| {' x '.join(map(str, row['size']))} | {row['gflops']:.0f} | {row['share']:.2f} |" for row in rows]
     for row in rows:
-        lines.append(f"| {' x '.join(map(str, row['size']))} | {row['gflops']:.0f} | {row['share']:.2f} |")
+        if row.get("read"):
+            size, rate = " x ".join(map(str, row["size"])), f"{2 * row['gflops']:.0f} of {2 * row['read']:.0f} GB/s"
+            lines += ["", f"{size} is bound by its weights: {rate} at which one thread reads as many in a row."]
     return [*lines, ""]
