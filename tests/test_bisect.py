@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_reproducible import convolutions
 
 from tgc import cli, driver, passes
+from tgc.errors import InvalidIrError
 from tgc.ir import ops
 from tgc.ir.dtypes import F32, I32, INDEX
 from tgc.ir.expr import Broadcast, Buffer, Lit, Load, Ramp, Var, apply, cast, index
@@ -24,6 +25,7 @@ from tgc.ir.program import launches
 from tgc.ir.ranges import accesses
 from tgc.ir.rewrite import map_expressions, rewrite
 from tgc.passes.assemble import Scheduler
+from tgc.passes.check import check_bounds
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.schedule.apply import Scheduled
 from tgc.targets import Target
@@ -202,3 +204,17 @@ def test_a_fault_with_open_dimensions(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found["fault"]["stage"] == "schedule"
     assert found["fault"]["origins"] == ["dense"]
     assert found["reproducer"]["nodes"] == ["dense"]
+
+
+def test_constants_that_point_outside_fail_the_checks() -> None:
+    """What --check-passes looks at last; the verifier does not know what constants hold."""
+    rows = numpy_helper.from_array(np.array([4, 0, 6], np.int64), "rows")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 5]) for name, size in (("x", 7), ("y", 3)))
+    graph = helper.make_graph([helper.make_node("Gather", ["x", "rows"], ["y"])], "net", [x], [y], [rows])
+    program = driver.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), "c", check_passes=True).program
+    check_bounds(program)
+    storage = next(storage for storage in program.storages if storage.role == "weight")
+    wrong = program.weights.copy()
+    wrong[storage.offset : storage.offset + storage.bytes].view(storage.dtype.numpy)[1] = 7
+    with pytest.raises(InvalidIrError, match="a load of a2 may be outside it"):
+        check_bounds(replace(program, weights=wrong))

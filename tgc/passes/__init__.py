@@ -18,7 +18,7 @@ from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import Scheduler, as_declared, assemble
 from tgc.passes.bfloat import bfloat
-from tgc.passes.check import check_graph, check_program
+from tgc.passes.check import check_bounds, check_graph, check_program
 from tgc.passes.encode import encode
 from tgc.passes.fold import fold
 from tgc.passes.heuristic import scheduler_for
@@ -125,7 +125,7 @@ def compile_graph(
 ) -> Program:
     """The program that computes `graph` on `target`, with the states and entry points of `interface`.
 
-    check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs (slow).
+    check: compare the graph after every pass, and the program, with the interpreter's answer on random inputs, and show every index (slow).
     observe: called with each pass's name and result. scheduler: in place of the heuristic.
     Raises InvalidIrError where a pass wrote something invalid.
     """
@@ -149,6 +149,7 @@ def compile_graph(
         program = images(program, target)
         if check:
             verify_program(program)
+            check_bounds(program)
         if observe:
             observe("images", program)
     return program

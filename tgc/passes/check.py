@@ -12,6 +12,7 @@ from tgc.ir.interface import Interface
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.packing import from_stored, to_stored
 from tgc.ir.program import Program
+from tgc.ir.ranges import program_accesses
 from tgc.ir.small_floats import SMALL_FLOATS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -38,6 +39,15 @@ def check_program(graph: Graph, interface: Interface, program: Program, rounding
         updated = next((e.outputs for e in interface.entries if e.name == entry.name), tuple(expected))
         kept = {output: states[given] for output, given in interface.states if output in updated}
         _compare("the program", {name: expected[name] for name in updated}, found | kept, rounding)
+
+
+def check_bounds(program: Program) -> None:
+    """Raises InvalidIrError where an index of a kernel is neither shown to be inside its buffer nor stands under a condition on it."""
+    for kernel, found in program_accesses(program).items():
+        for access in found:
+            if access.verdict == "not shown":
+                where = f"{access.low} .. {access.high} of {access.size}"
+                raise InvalidIrError(f"kernel {kernel}: a {access.kind} of {access.buffer} may be outside it, {where}")
 
 
 def random_inputs(graph: Graph) -> Arrays:
