@@ -38,3 +38,17 @@ def test_long_sums_that_are_stored_apart_are_added_up_in_vectors() -> None:
     text = print_kernel(kernel)
     assert "ramp(" in text
     assert "_lanes" not in text, "summed along the reduction"
+
+
+def test_a_sum_over_all_axes_runs_along_memory() -> None:
+    """Reduced axes that the model has in another order than memory become one loop, in vectors."""
+    b = GraphBuilder()
+    given = b.input("x", F32, (6, 5, 16))
+    channels_first = b.permute(given, (2, 0, 1))
+    graph = Graph("net", (given,), (("y", b.reduce(ops.MAX, channels_first, (0, 1, 2))),))
+    program = compile_graph(graph, X86_V3)
+    x = np.random.default_rng(1).standard_normal((6, 5, 16)).astype(np.float32)
+    np.testing.assert_array_equal(run_program(program, {"x": x})["y"], run_graph(graph, {"x": x})["y"])
+    text = print_kernel(program.kernels[0])
+    assert "_lanes" in text
+    assert text.count("for ") == 1

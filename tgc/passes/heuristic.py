@@ -162,6 +162,7 @@ class _Planner:
 
     def reduction(self, loops: tuple[For, ...]) -> None:
         """A nest that adds up into one register, by itself: along its innermost loop where memory is contiguous there."""
+        loops = self.contiguous_last(loops)
         last = loops[-1]
         strides = strides_in(self.body)
         lanes = self.lanes(last.body, last.extent) if accumulates(last.body) else 1
@@ -173,6 +174,17 @@ class _Planner:
                 self.pack(buffer)
         elif lanes > 1 and not scattered:
             self.do(VectorizeReduction(last.var.name, lanes))
+
+    def contiguous_last(self, loops: tuple[For, ...]) -> tuple[For, ...]:
+        """The loops of a reduction, the one along which memory is contiguous innermost; with it, loops may become one."""
+        strides, found = strides_in(self.body), accesses(loops[-1].body)
+        inner = next((loop for loop in reversed(loops) if all(strides.of(access, loop.var) in (0, 1) for access in found)), loops[-1])
+        if inner is loops[-1] or not accumulates(loops[-1].body):
+            return loops
+        order = [*(loop.var.name for loop in loops if loop is not inner), inner.var.name]
+        self.do(Reorder(tuple(order)))
+        self.fuse_chain(order[0])
+        return chain(find_loop(self.body, order[0]))[0]
 
     def contiguous(self, loops: tuple[For, ...], inner: Statement) -> For | None:
         """The loop along which vectors can be loaded and results lie next to each other; anywhere, where each takes long to add up."""
