@@ -48,14 +48,14 @@ def test_progress_says_what_is_searched_and_how_long(
 def test_the_budget_holds_and_every_kernel_has_an_entry(model: Path) -> None:
     def slow(tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         for number, _ in enumerate(tasks):
-            time.sleep(0.1)
+            time.sleep(0.3)
             yield number, Outcome("ok", 1.0, 1.0)
 
     target, problems = problems_of(model, "x86-64-v3", {})
     told: list[str] = []
     begin = time.monotonic()
-    report = tune(problems, target, slow, Journal(), seconds=0.35, watch=lambda _, __, what: told.append(what))
-    assert time.monotonic() - begin < 2
+    report = tune(problems, target, slow, Journal(), seconds=1, watch=lambda _, __, what: told.append(what))
+    assert time.monotonic() - begin < 6
     assert not report.finished
     assert len(report.lock.entries) == len(problems)
     assert 1 <= len(report.points) <= 5
@@ -77,7 +77,7 @@ def test_one_process_measures_at_a_time(tmp_path: Path) -> None:
     processes = [context.Process(target=hold, args=(tmp_path, times)) for _ in range(3)]
     for process in processes:
         process.start()
-    spans = sorted(times.get(timeout=30) for _ in range(15))
+    spans = sorted(times.get(timeout=100) for _ in range(15))
     for process in processes:
         process.join()
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))

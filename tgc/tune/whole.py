@@ -13,6 +13,7 @@ from tgc import driver
 from tgc.inputs import draw
 from tgc.lock import Lock
 from tgc.run import load
+from tgc.run.open_shapes import inputs_at
 from tgc.tune.evaluate import exclusive
 
 SECONDS = 2.0
@@ -29,8 +30,9 @@ def whole_model(model: Any, target: str, options: Mapping[str, Any], lock: Lock)
 
 
 def _ready(model: Any, target: str, options: Mapping[str, Any], folder: Path) -> Run:
-    artifact = driver.compile(model, target, folder, **options)
-    loaded, values = load(folder), draw(artifact.graph.inputs)
+    driver.compile(model, target, folder, **options)
+    loaded = load(folder)
+    values = draw(inputs_at(loaded.open, loaded.inputs, {}))
     return lambda: loaded.run(values)
 
 
