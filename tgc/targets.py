@@ -33,7 +33,8 @@ class Target:
     f16: whether what a model has in half is computed in it; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
     images: whether memory is read through images where it can be, in texels of four elements.
-    precision: of floats. On targets with images: mixed: stored in half, computed in single precision; fp32: single for both. On CPUs:
+    precision: of floats. On targets with images: mixed: stored in half, computed in single precision; fp32: single for both; fp16: as
+               mixed, but sums of products are in half too. On CPUs:
                bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp16: what the model has
                in half is computed in half; fp32, or "": all in single precision.
     """
@@ -115,7 +116,7 @@ OPENCL_INTEL = replace(OPENCL, name="opencl:intel", summary="OpenCL on Intel GPU
 OPENCL_MALI = replace(OPENCL, name="opencl:mali", summary="OpenCL on Arm Mali GPUs", lanes=16, vector_registers=16, l2_bytes=1 << 20)
 QCOM = Target(
     "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
-    vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed",
+    vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed", half=True,
 )  # fmt: skip
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
@@ -141,7 +142,7 @@ def with_precision(target: Target, precision: str) -> Target:
         raise OptionError(f"the target {target.name} has no choice of precision", "--precision", "leave it out")
     for known in choices:
         if known == precision:
-            return replace(target, precision=known, f16=known == "fp16")
+            return replace(target, precision=known, f16=known == "fp16" and not target.images)
     raise OptionError(f"the target {target.name} has no precision {precision!r}", "--precision", f"choose one of {', '.join(choices)}")
 
 

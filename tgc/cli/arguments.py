@@ -119,7 +119,8 @@ def compiling(command: Command) -> Command:
         click.option("--weights", type=click.Choice(["file", "embed"]), default="file", show_default=True,
                      help="Weights in a file beside the program, or inside it."),
         click.option("--precision", type=click.Choice(PRECISIONS),
-                     help="Of floats. qcom: stored in half and computed in single precision (mixed, the default), or one for both (fp32). "
+                     help="Of floats. qcom: stored in half and computed in single precision (mixed, the default), sums in half too "
+                     "(fp16), or single precision for both (fp32). "
                      "CPUs: weights and what is multiplied with them in bfloat16, summed in single precision (bf16). "
                      "CPUs with such arithmetic: what a model has in half computed in half (fp16)."),
         click.option("--winograd", type=click.Choice(WINOGRAD),

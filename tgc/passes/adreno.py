@@ -26,6 +26,7 @@ from tgc.passes.nest import Access, Accumulation, accesses, chain, iterations, s
 from tgc.passes.tile import Tile
 
 RATE = 173e9  # lane instructions a second in waves of 64
+HALF_RATE = 345e9  # multiply-adds of halves, in waves of 128
 TEXELS = 18.5e9  # of four halves, a second
 READ = 4.2  # instructions for each texel that is read
 AROUND = 60.0  # instructions of a work-item outside of its reduction, and for each texel of results
@@ -53,7 +54,10 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """rows, vectors: extents, the second in texels. others: tiles side by side. steps: of the reduction. block: steps written out."""
+    """rows, vectors: extents, the second in texels. others: tiles side by side. steps: of the reduction. block: steps written out.
+
+    half: sums, and what is read for them, are halves, of which two take the place of a float.
+    """
 
     rows: int
     vectors: int
@@ -61,6 +65,7 @@ class Problem:
     steps: int
     block: int
     operands: tuple[Operand, ...]
+    half: bool = False
 
 
 def seconds(problem: Problem, rows: int, vectors: int) -> float:
@@ -69,7 +74,7 @@ def seconds(problem: Problem, rows: int, vectors: int) -> float:
     read = texels(problem, rows, vectors)
     blocks = problem.steps / problem.block
     instructions = blocks * (TEXEL * problem.block * rows * vectors + READ * read + 4.0) + AROUND + STORED * rows * vectors
-    return tiles * max(instructions / RATE, blocks * read / TEXELS) / min(1.0, tiles / ITEMS)
+    return tiles * max(instructions / (HALF_RATE if problem.half else RATE), blocks * read / TEXELS) / min(1.0, tiles / ITEMS)
 
 
 def texels(problem: Problem, rows: int, vectors: int) -> float:
@@ -89,6 +94,8 @@ def registers(problem: Problem, rows: int, vectors: int) -> float:
     A window's texels are all there at once: the compiler loads them first. So are elements that are read one by one.
     """
     read = texels(problem, rows, vectors)
+    if problem.half:
+        return 0.5 * rows * vectors + 0.5 * read + TEXEL
     if any(operand.rows and not operand.vectors and not operand.together for operand in problem.operands):
         return rows * vectors + ELEMENTS * read + TEXEL
     window = any(operand.shift for operand in problem.operands)
@@ -109,7 +116,7 @@ def best_tile(problem: Problem) -> tuple[Tile, float]:
     return Tile(rows, vectors, time), time
 
 
-def choose_tile(body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For) -> tuple[For | None, Tile]:
+def choose_tile(body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool = False) -> tuple[For | None, Tile]:
     """The loop whose iterations are a tile's rows, if any, and the tile."""
     strides = strides_in(body)
     loads = accesses(found.update)
@@ -122,7 +129,7 @@ def choose_tile(body: Statement, loops: tuple[For, ...], found: Accumulation, ve
             continue
         operands = tuple(_operand(body, access, loop, found, vector) for access in loads)
         extent = 1 if loop is None else loop.extent
-        problem = Problem(extent, count, iterations(loops) // (extent * vector.extent), steps, block, operands)
+        problem = Problem(extent, count, iterations(loops) // (extent * vector.extent), steps, block, operands, half)
         tile, time = best_tile(problem)
         choices.append((time, loop, tile))
     time, loop, tile = min(choices, key=lambda choice: choice[0])
@@ -170,7 +177,7 @@ def best_unroll(found: Accumulation, tile: Tile) -> list[str]:
     total = tile.rows * tile.vectors
     for loop in reversed(found.loops):
         total *= loop.extent
-        if loop.extent > 16 or total > MOST_UNROLLED:
+        if loop.extent > 16 or (total > MOST_UNROLLED and (names or loop.extent > TEXEL)):
             break
         names.append(loop.var.name)
     return names
@@ -180,7 +187,8 @@ def bind_to_groups(body: Statement) -> Schedule:
     """Steps that bind the outer loops of `body`: up to three to the grid, each with some of a group's work-items.
 
     The innermost loops are vectors of results, then pixels: a group takes 8 of the first and as many of the others as make GROUP, so that
-    its work-items share both what they read. Loops beyond three are fused into the outermost.
+    its work-items share both what they read; more of the first where that leaves half a group, for 64 work-items or fewer run in waves of
+    64. Loops beyond three are fused into the outermost.
     """
     loops, _ = chain(body)
     names = [(loop.var.name, loop.extent) for loop in loops]
@@ -189,13 +197,10 @@ def bind_to_groups(body: Statement) -> Schedule:
         (outer, a), (inner, b) = names[:2]
         steps.append(Fuse(outer, inner))
         names[:2] = [(outer, a * b)]
-    left = GROUP
+    widths = next((found for first in (8, 16, 32) if prod(found := _widths(names, first)) > GROUP // 2), _widths(names, GROUP))
     grid: list[tuple[str, LoopKind]] = []
     lanes: list[tuple[str, LoopKind]] = []
-    for dimension, (name, extent) in enumerate(reversed(names)):
-        others = prod(other for _, other in names[: len(names) - 1 - dimension])
-        width = _width(extent, min(left, extent, 8 if dimension == 0 and others >= 8 else left))
-        left //= width
+    for dimension, ((name, extent), width) in enumerate(zip(reversed(names), widths, strict=True)):
         if 1 < width < extent:
             steps.append(Split(name, width))
         if width > 1:
@@ -205,6 +210,16 @@ def bind_to_groups(body: Statement) -> Schedule:
     if grid and lanes and len(grid) + len(lanes) > 1:
         steps.append(Reorder(tuple(name for name, _ in (*grid, *lanes))))
     return (*steps, *(Bind(name, kind) for name, kind in (*grid, *lanes)))
+
+
+def _widths(names: list[tuple[str, int]], first: int) -> list[int]:
+    """How many work-items of a group each loop has, the innermost first and with `first` at most, unless the others have few iterations."""
+    left, widths = GROUP, list[int]()
+    for dimension, (_, extent) in enumerate(reversed(names)):
+        others = prod(other for _, other in names[: len(names) - 1 - dimension])
+        widths.append(_width(extent, min(left, extent, first if dimension == 0 and others >= first else left)))
+        left //= widths[-1]
+    return widths
 
 
 def _width(extent: int, most: int) -> int:

@@ -213,7 +213,8 @@ class _Planner:
             return
         textures = self.target.images and lanes == TEXEL
         if textures:
-            rows, tile = choose_texture_tile(self.body, loops, found, vector)
+            halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
+            rows, tile = choose_texture_tile(self.body, loops, found, vector, halves)
             found = self.in_texels(found, vector)
         else:
             rows, tile = self.choose_tile(loops, found, vector, lanes)

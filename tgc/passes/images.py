@@ -23,6 +23,7 @@ from tgc.ir.kernel import Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage
 from tgc.ir.rewrite import expressions, rewrite, walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
+from tgc.passes.half_sums import in_halves
 from tgc.passes.halos import Signature, kept_halos, without_halos
 from tgc.passes.memory import aligned
 from tgc.passes.memory_lifetimes import planned
@@ -35,7 +36,7 @@ def images(program: Program, target: Target) -> Program:
     """`program` with half storage, where the target's precision asks for it, and with images where they can be read."""
     narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
-    state = _State(program, storages)
+    state = _State(program, storages, target.precision == "fp16")
     halos = kept_halos(program)
     steps = [tuple(state.step(step) for step in without_halos(entry.steps, halos)) for entry in program.entry_points]
     entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
@@ -70,6 +71,7 @@ class _State:
 
     program: Program
     storages: Mapping[str, Storage]
+    halves: bool = False
     made: dict[tuple[str, tuple[Form, ...]], Kernel] = field(default_factory=dict)
     whole: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -87,7 +89,8 @@ class _State:
         key = (name, forms)
         if key not in self.made:
             others = sum(1 for known, _ in self.made if known == name)
-            self.made[key] = _changed(kernel, forms, f"{name}_{others}" if others else name)
+            changed = _changed(kernel, forms, f"{name}_{others}" if others else name)
+            self.made[key] = in_halves(changed) if self.halves else changed
         return self.made[key].name
 
     def form(self, kernel: Kernel, parameter: Parameter, argument: Argument) -> Form:

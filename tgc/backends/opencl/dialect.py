@@ -188,3 +188,18 @@ QCOM_RELAXED = replace(QCOM, scalar={**QCOM.scalar, **_RELAXED}, vector={**QCOM.
 
 A precise division is some twenty instructions, its own two. The larger of a number and NaN is the number.
 """
+
+_HALF_SCALAR = {
+    "CAST.f16.f32": call("(float)({0})"), "CAST.f32.f16": call("tgc_to_half({0})"), "FMA.f16": call("tgc_mad_half({0}, {1}, {2})"),
+}  # fmt: skip
+_HALF_VECTOR = {
+    "CAST.f16.f32": call("convert_float{n}({0})"), "CAST.f32.f16": call("tgc_to_half{n}({0})"),
+    "FMA.f16": call("tgc_mad_half{n}({0}, {1}, {2})"), "TEXEL.f16.f16": call("read_imageh({0}, {1})"),
+}  # fmt: skip
+QCOM_HALF = replace(
+    QCOM_RELAXED,
+    values={**QCOM.values, "f16": "tgc_half"}, vectors={**QCOM.vectors, "f16": "tgc_half{n}"},
+    scalar={**QCOM_RELAXED.scalar, **_HALF_SCALAR}, vector={**QCOM_RELAXED.vector, **_HALF_VECTOR},
+    literals={**QCOM.literals, "f16": "tgc_half_of({})"},
+)  # fmt: skip
+"""For kernels with sums in half, which the prelude's names compute in half or, on devices without it, in float that is rounded to it."""

@@ -9,12 +9,15 @@ import tgc
 from tgc.backends.cfamily.dialect import Dialect
 from tgc.backends.files import data_sources, fields, finished, linked, render, runtime_files
 from tgc.backends.names import c_string, entry_views
-from tgc.backends.opencl.dialect import OPENCL, QCOM, QCOM_RELAXED
+from tgc.backends.opencl.dialect import OPENCL, QCOM, QCOM_HALF, QCOM_RELAXED
 from tgc.backends.opencl.kernels import KernelText, kernel_text, needs_fp64, prelude
 from tgc.backends.opencl.launches import IMAGES, MEMORY, tables
 from tgc.backends.options import EmitOptions
+from tgc.ir.dtypes import F16
+from tgc.ir.kernel import Alloc, Kernel
 from tgc.ir.program import Program
 from tgc.ir.program import launches as launches_of
+from tgc.ir.rewrite import statements
 from tgc.ir.texels import TEXEL
 from tgc.targets import Target
 
@@ -42,7 +45,7 @@ class ImageRow:
 def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, bytes]:
     """The artifact: file name -> bytes. Raises UnsupportedError where the model is too large for 32-bit indices."""
     name = program.name
-    texts = tuple(kernel_text(kernel, dialect(target)) for kernel in program.kernels)
+    texts = tuple(kernel_text(kernel, dialect(target, kernel)) for kernel in program.kernels)
     source = render("opencl_kernels.cl.j2", version=tgc.__version__, name=name, prelude=prelude(texts), kernels=[t.text for t in texts])
     made = tables(program, texts)
     filled = {
@@ -64,11 +67,14 @@ def emit(program: Program, target: Target, options: EmitOptions) -> dict[str, by
     return finished(program, target, options, files, {"launches": listed, "build_options": BUILD_OPTIONS})
 
 
-def dialect(target: Target) -> Dialect:
-    """The dialect that `target` compiles."""
+def dialect(target: Target, kernel: Kernel) -> Dialect:
+    """The dialect in which `target` compiles `kernel`."""
     if not target.images:
         return OPENCL
-    return QCOM if target.precision == "fp32" else QCOM_RELAXED
+    if target.precision == "fp32":
+        return QCOM
+    halves = any(isinstance(part, Alloc) and part.buffer.dtype == F16 for part in statements(kernel.body))
+    return QCOM_HALF if halves else QCOM_RELAXED
 
 
 def _images(program: Program) -> tuple[ImageRow, ...]:

@@ -35,6 +35,31 @@ ushort{n} tgc_to_bf16{_n}(float{n} x) {{
 }}""",
 }
 
+_HALVES = (2, 4, 8)
+_ARITHMETIC = """\
+/* tgc_half: half where the device computes in it, else float, rounded after each operation. */
+#ifdef cl_khr_fp16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define tgc_half_of(bits) as_half((ushort)(bits))
+""" + "".join(f"""\
+typedef half{n} tgc_half{n};
+#define tgc_to_half{n}(x) convert_half{n}_rte(x)
+#define tgc_mad_half{n}(a, b, c) mad(a, b, c)
+""" for n in ("", *_HALVES)) + """\
+#else
+#define read_imageh read_imagef
+#define tgc_half_of(bits) tgc_half_of_bits((ushort)(bits))
+float tgc_half_of_bits(ushort bits) { return vload_half(0, (const __private half *)&bits); }
+""" + "".join(f"""\
+typedef float{n} tgc_half{n};
+float{n} tgc_to_half{n}(float{n} x) {{
+  ushort{n} bits;
+  vstore_half{n}_rte(x, 0, (__private half *)&bits);
+  return vload_half{n}(0, (const __private half *)&bits);
+}}
+#define tgc_mad_half{n}(a, b, c) tgc_to_half{n}(mad(a, b, c))
+""" for n in ("", *_HALVES)) + "#endif"
+
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
@@ -59,13 +84,14 @@ def kernel_text(kernel: Kernel, dialect: Dialect) -> KernelText:
 
 
 def prelude(kernels: tuple[KernelText, ...]) -> str:
-    """What the kernels' texts need before them: an extension, conversions."""
+    """What the kernels' texts need before them: extensions, conversions, arithmetic in half."""
     uses = [use for kernel in kernels for use in kernel.uses]
     parts = ["#pragma OPENCL EXTENSION cl_khr_fp64 : enable"] if needs_fp64(kernels) else []
     for dtype in ("f16", "bf16"):
         for direction, side in (("from", "source"), ("to", "result")):
             lanes = {use.lanes for use in uses if use.key == "CAST" and getattr(use, side) == dtype}
             parts += [_conversion(f"{direction}_{dtype}", n) for n in sorted(lanes)]
+    parts += [_ARITHMETIC] if any("tgc_half" in kernel.text for kernel in kernels) else []
     return "".join(part + "\n\n" for part in parts)
 
 

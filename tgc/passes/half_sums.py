@@ -1,0 +1,128 @@
+"""Half sums: sums of products of what images hold in half are summed in half too.
+
+    acc: f32;  acc = acc + f32(a[i]) * f32(b[j]);  out = f(acc)      ->      acc: f16;  acc = acc + a[i] * b[j];  out = f(f32(acc))
+
+Adreno multiplies and adds halves twice as fast, in half of the registers. Each of the n additions may be wrong by 1 / 2048 of the sum
+(N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2); errors of both signs leave about the root of n of
+that. Sums longer than MOST_SUMMED stay in single precision, and so does all that comes after a sum.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from tgc.ir import ops
+from tgc.ir.dtypes import F16, F32
+from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, cast
+from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, Alloc, Block, For, If, Kernel, Statement, Store
+from tgc.ir.rewrite import expressions, rewrite, statements, walk
+
+MOST_SUMMED = 2048
+
+
+def in_halves(kernel: Kernel) -> Kernel:
+    """`kernel` with its sums of products of halves in half."""
+    chosen = {buffer: replace(buffer, dtype=F16) for buffer in _sums(kernel.body)}
+    return replace(kernel, body=_changed(kernel.body, chosen, {})) if chosen else kernel
+
+
+def _sums(body: Statement) -> list[Buffer]:
+    """The registers that are set to a constant and then only added products of halves to, at places that are known."""
+    stores: dict[Buffer, list[Store]] = {}
+    for statement in statements(body):
+        if isinstance(statement, Store) and statement.buffer.space == "register" and statement.buffer.dtype == F32:
+            stores.setdefault(statement.buffer, []).append(statement)
+    lengths = _lengths(body, 1)
+    known = {e.buffer: True for e in walk(*expressions(body)) if isinstance(e, Load) and e.buffer in stores and not _known(e.index)}
+    return [
+        buffer for buffer, all_ in stores.items()
+        if buffer not in known and all(_known(store.index) for store in all_)
+        and any(_is_sum(store) for store in all_) and all(_is_sum(store) or _is_constant(store.value) for store in all_)
+        and max(count for (other, _), count in lengths.items() if other == buffer) <= MOST_SUMMED
+    ]  # fmt: skip
+
+
+def _lengths(statement: Statement, times: int) -> Counter[tuple[Buffer, Expr]]:
+    """How often each place of a register is added to."""
+    found: Counter[tuple[Buffer, Expr]] = Counter()
+    match statement:
+        case Block(body):
+            for part in body:
+                found.update(_lengths(part, times))
+        case For(_, extent, body, kind):
+            found.update(_lengths(body, times * (1 if kind in (*GRID_KINDS, *LANE_KINDS) else extent)))
+        case If(_, body):
+            found.update(_lengths(body, times))
+        case Store(buffer, index, _) if buffer.space == "register":
+            found[buffer, index] += times
+        case _:
+            pass
+    return found
+
+
+def _known(index: Expr) -> bool:
+    return isinstance(index.base if isinstance(index, Ramp) else index, Lit)
+
+
+def _is_constant(value: Expr) -> bool:
+    return isinstance(value.value if isinstance(value, Broadcast) else value, Lit)
+
+
+def _is_sum(store: Store) -> bool:
+    """Whether a product of halves is added to what is stored."""
+    value = store.value
+    if not isinstance(value, Apply) or value.op is not ops.ADD:
+        return False
+    own, product = value.args if isinstance(value.args[0], Load) else value.args[::-1]
+    if not isinstance(product, Apply) or product.op is not ops.MUL or own != Load(store.buffer, store.index):
+        return False
+    return all(_half(part) is not None for part in product.args)
+
+
+def _half(expr: Expr) -> Expr | None:
+    """`expr` in half, where it comes from an image of halves; else None."""
+    match expr:
+        case Broadcast(value, lanes):
+            inner = _half(value)
+            return None if inner is None else Broadcast(inner, lanes)
+        case Apply(op, (Load(buffer) as load,)) if op is ops.CAST and buffer.dtype == F16 and buffer.space == "image":
+            return load
+        case _:
+            return None
+
+
+def _changed(statement: Statement, chosen: dict[Buffer, Buffer], memo: dict[Expr, Expr]) -> Statement:
+    def wide(expr: Expr) -> Expr | None:
+        return cast(Load(chosen[expr.buffer], expr.index), F32) if isinstance(expr, Load) and expr.buffer in chosen else None
+
+    match statement:
+        case Block(body):
+            return Block(tuple(_changed(part, chosen, memo) for part in body))
+        case For(var, extent, body, kind):
+            return For(var, extent, _changed(body, chosen, memo), kind)
+        case If(condition, body):
+            return If(condition, _changed(body, chosen, memo))
+        case Alloc(buffer):
+            return Alloc(chosen.get(buffer, buffer))
+        case Store(buffer, index, value) if buffer in chosen:
+            return Store(chosen[buffer], index, _in_half(statement, chosen[buffer]))
+        case Store(buffer, index, value):
+            return Store(buffer, index, rewrite(value, wide, memo))
+        case _:
+            return statement
+
+
+def _in_half(store: Store, buffer: Buffer) -> Expr:
+    """What `store` stores, a constant or a sum, in half."""
+    match store.value:
+        case Broadcast(Lit(value), lanes):
+            return Broadcast(Lit(value, F16), lanes)
+        case Lit(value):
+            return Lit(value, F16)
+        case Apply(_, args):
+            product = next(arg for arg in args if isinstance(arg, Apply))
+            parts = tuple(part for arg in product.args if (part := _half(arg)) is not None) if isinstance(product, Apply) else ()
+            return Apply(ops.ADD, (Load(buffer, store.index), Apply(ops.MUL, parts, F16)), F16)
+        case _:
+            raise AssertionError("neither a constant nor a sum")
