@@ -80,14 +80,15 @@ def table(results: dict[str, Any]) -> str:
     for name, report in results["models"].items():
         ours, *others = report["measurements"]
         by_name = {row["engine"]: row for row in others}
-        cells = [_cell(by_name.get(engine), ours["latency"]) for engine in ENGINES]
+        refused = dict(report["failures"])
+        cells = ["refuses it" if engine in refused else _cell(by_name.get(engine), ours["latency"]) for engine in ENGINES]
         rows.append(f"| {name} | {1e3 * ours['latency']['median']:.1f}, {1e3 * ours['latency']['minimum']:.1f} ms | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _cell(row: dict[str, Any] | None, ours: dict[str, float]) -> str:
     if row is None:
-        return "refuses it"
+        return ""
     return _ratios(row["latency"], ours) + (", wrong" if _is_off(row) else "")
 
 
