@@ -6,7 +6,8 @@ from tgc.ir import expr as ex
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Expr, Lit
-from tgc.ir.index import ZERO, Index, opaque, type_bounds
+from tgc.ir.expression_bounds import type_bounds
+from tgc.ir.index import ZERO, Index, opaque
 
 
 def clamp(expr: Expr, extent: int) -> Index:

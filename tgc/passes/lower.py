@@ -16,6 +16,7 @@ from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Arg, Buffer, Coordinate, Expr, Lit, Load, Var
+from tgc.ir.expression_bounds import expression_bounds
 from tgc.ir.graph import (
     Constant,
     Expand,
@@ -269,7 +270,7 @@ def _plain_index(value: Expr, extents: Mapping[Var, int]) -> Expr | None:
         case Lit(number):
             return ex.index(int(number))
         case Apply(op, (inner,)) if op is ops.CAST and inner.dtype == INDEX:
-            return inner if ix.expression_bounds(value, extents) == ix.expression_bounds(inner, extents) else None
+            return inner if expression_bounds(value, extents) == expression_bounds(inner, extents) else None
     return None
 
 

@@ -7,10 +7,10 @@ from tgc.backends.llvm.function import NONE, Buffers, Function, Known, Put
 from tgc.backends.llvm.operations import operation
 from tgc.backends.llvm.values import index_bytes, literal, memory_type, splat, value_type, vector
 from tgc.errors import InvalidIrError
-from tgc.ir import index as index_algebra
 from tgc.ir import ops
 from tgc.ir.dtypes import INDEX
 from tgc.ir.expr import Apply, Arg, Broadcast, Buffer, Coordinate, Expr, Lit, Load, Ramp, Var
+from tgc.ir.expression_bounds import expression_bounds
 from tgc.ir.rewrite import walk
 
 Terms = tuple[tuple[Expr, int], ...]
@@ -109,7 +109,7 @@ def _index_quotient(fn: Function, put: Put, expr: Apply, values: list[str]) -> s
     """INDEX / constant where the dividend cannot be negative: an unsigned division is the cheaper one."""
     if expr.op is not ops.DIV or expr.dtype != INDEX or expr.lanes != 1 or not isinstance(expr.args[1], Lit):
         return None
-    if int(expr.args[1].value) <= 0 or index_algebra.expression_bounds(expr.args[0], fn.extents)[0] < 0:
+    if int(expr.args[1].value) <= 0 or expression_bounds(expr.args[0], fn.extents)[0] < 0:
         return None
     return put(f"udiv {fn.machine.index} {values[0]}, {values[1]}")
 
