@@ -27,6 +27,7 @@ TINYGRAD = {
     "DEV": "NULL:OpenCL:a630,IMAGE_PITCH_ALIGNMENT=64,cl_khr_fp16", "IMAGE": "1", "FLOAT16": "1", "NOLOCALS": "1", "JIT": "2",
     "NULL_ALLOW_COPYOUT": "1",
 }  # fmt: skip
+WIDE_RATE, HALF_RATE = 234e9, 345e9  # lane instructions a second in waves of 128, and of halves, as in the tool
 Launches = list[dict[str, Any]]
 
 
@@ -67,10 +68,22 @@ def modelled(launches: Launches, tool: Path) -> dict[str, float]:
     failed = [row["name"] for row in rows if "error" in row]
     if failed:
         raise SystemExit(f"kernels that do not build: {', '.join(failed)}")
+    faster = [_seconds(row, launch) for row, launch in zip(rows, launches, strict=True)]
     return {
-        "launches": len(rows), "reads": sum(row["reads"] * row["items"] for row in rows) / 1e6,
+        "half_ms": math.fsum(faster) * 1e3, "launches": len(rows), "reads": sum(row["reads"] * row["items"] for row in rows) / 1e6,
         "spills": sum(row["spills"] for row in rows), "ms": math.fsum(row["seconds"] for row in rows) * 1e3,
     }  # fmt: skip
+
+
+def _seconds(row: dict[str, Any], launch: dict[str, Any]) -> float:
+    """The modelled time of a launch with multiply-adds of halves at their own rate in waves of 128, which the tool means to count.
+
+    It tells them by the half registers in use, and the Adreno 6xx shows none: its half registers are parts of the full ones.
+    """
+    own = str(launch["src"])
+    halves = row["width"] == 128 and "tgc_mad_half" in own[max(own.find(f"void {row['name']}("), 0) :]
+    issue = row["issue"] * (WIDE_RATE / HALF_RATE if halves else 1.0)
+    return float(max(issue, row["texture"], row["memory"]) + row["seconds"] - max(row["issue"], row["texture"], row["memory"]))
 
 
 def row(model: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -93,13 +106,14 @@ def main() -> int:
         print(f"{arguments.cost} is not there: name the tool with --cost", file=sys.stderr)
         return 1
     rows = []
-    print("| model | by | launches | image reads, M | spills | modelled ms |\n|---|---|--:|--:|--:|--:|")
+    print("| model | by | launches | image reads, M | spills | modelled ms | halves at their rate |\n|---|---|--:|--:|--:|--:|--:|")
     for model in arguments.models:
         rows.append(row(model, arguments))
         for by in ("tgc", "tinygrad"):
             if by in rows[-1]:
                 n = rows[-1][by]
-                print(f"| {model.stem} | {by} | {n['launches']} | {n['reads']:.1f} | {n['spills']} | {n['ms']:.2f} |", flush=True)
+                ms = f"{n['ms']:.2f} | {n['half_ms']:.2f}"
+                print(f"| {model.stem} | {by} | {n['launches']} | {n['reads']:.1f} | {n['spills']} | {ms} |", flush=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from tgc.ir.rewrite import statements
 from tgc.ir.texels import texel_of
 from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
+from tgc.passes.adreno import Operand, Problem, best_tile
 from tgc.passes.relax import relax
 from tgc.passes.twins import twins
 from tgc.run import load
@@ -142,6 +144,13 @@ def test_texels():
     assert found == (ex.apply(ops.ADD, ex.apply(ops.ADD, x, ex.apply(ops.MUL, y, ex.index(2))), ex.index(1)), 3)
     assert texel_of(x) is None
     assert texel_of(ex.apply(ops.MUL, x, ex.index(6))) is None
+
+
+def test_more_processors_take_smaller_tiles():
+    problem = Problem(256, 16, 1, 64, 4, (Operand(True, False, True), Operand(False, True, False)))
+    sizes = [tile.rows * tile.vectors for n in (2, 6) for tile, _ in (best_tile(replace(problem, processors=n)),)]
+    assert sizes[0] > sizes[1]
+    assert [targets.find(name).processors for name in ("qcom", "qcom:a7xx")] == [2, 6]
 
 
 def test_precision_is_a_choice_of_targets_with_images():

@@ -32,6 +32,7 @@ class Target:
     half: whether there is native arithmetic in half precision, which --precision fp16 asks for.
     f16: whether what a model has in half is computed in it; without it half is stored and float computed.
     lanes: work-items in a work-group, for grids; 0 on a CPU.
+    processors: that run work-groups side by side, where a model of the device asks; 0 elsewhere.
     images: whether memory is read through images where it can be, in texels of four elements.
     precision: of floats. On targets with images: mixed: stored in half, computed in single precision; fp32: single for both; fp16: as
                mixed, but sums of products are in half too. On CPUs:
@@ -59,6 +60,7 @@ class Target:
     f16: bool = False
     lanes: int = 0
     pointer_bits: int = 64
+    processors: int = 0
     images: bool = False
     precision: Precision = ""
 
@@ -117,12 +119,15 @@ OPENCL_MALI = replace(OPENCL, name="opencl:mali", summary="OpenCL on Arm Mali GP
 QCOM = Target(
     "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
     vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed", half=True,
+    processors=2,
 )  # fmt: skip
+# The same with six processors in place of two (num_ccu in Mesa's table of devices, src/freedreno/common/freedreno_devices.py).
+QCOM_A7XX = replace(QCOM, name="qcom:a7xx", summary="Adreno 740: the same with six processors", processors=6)
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (
     CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, X86_V4_FP16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C,
-    OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM,
+    OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM, QCOM_A7XX,
 )  # fmt: skip
 
 

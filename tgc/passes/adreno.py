@@ -7,7 +7,7 @@ A closed form for one nest that adds up, with its rates from published measureme
     operand along vectors only (packed weights):                     vectors texels a step
     both (depthwise, pooling):                                       rows * vectors texels a step, less what rows share
 
-    time = tiles * blocks * max(instructions / RATE, texels / TEXELS) / min(1, tiles / ITEMS)
+    time = tiles * blocks * max(instructions / RATE, texels / TEXELS) / min(1, tiles / (ITEMS * processors))
 
 Instructions are multiply-adds and READ for each texel: its address and the wait. A tile needs its accumulators and one block's texels in
 registers; REGISTERS of them are there before the compiler spills.
@@ -35,7 +35,7 @@ REGISTERS = 46
 ACCUMULATORS = 24
 WINDOW = 1.5  # registers for each texel of a window's block: more than one block is under way
 ELEMENTS = 1.25  # the same for elements that are read one by one, each with an address of two words
-ITEMS = 512  # work-items that fill the device's two processors
+ITEMS = 256  # work-items that fill one of the device's processors
 MOST_ROWS, MOST_VECTORS = 16, 6
 GROUP = 128
 MOST_UNROLLED = 100  # texels of multiply-adds written out in one block
@@ -66,6 +66,7 @@ class Problem:
     block: int
     operands: tuple[Operand, ...]
     half: bool = False
+    processors: int = 2
 
 
 def seconds(problem: Problem, rows: int, vectors: int) -> float:
@@ -74,7 +75,8 @@ def seconds(problem: Problem, rows: int, vectors: int) -> float:
     read = texels(problem, rows, vectors)
     blocks = problem.steps / problem.block
     instructions = blocks * (TEXEL * problem.block * rows * vectors + READ * read + 4.0) + AROUND + STORED * rows * vectors
-    return tiles * max(instructions / (HALF_RATE if problem.half else RATE), blocks * read / TEXELS) / min(1.0, tiles / ITEMS)
+    busy = min(1.0, tiles / (ITEMS * problem.processors))
+    return tiles * max(instructions / (HALF_RATE if problem.half else RATE), blocks * read / TEXELS) / busy
 
 
 def texels(problem: Problem, rows: int, vectors: int) -> float:
@@ -116,7 +118,9 @@ def best_tile(problem: Problem) -> tuple[Tile, float]:
     return Tile(rows, vectors, time), time
 
 
-def choose_tile(body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool = False) -> tuple[For | None, Tile]:
+def choose_tile(
+    body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool, processors: int
+) -> tuple[For | None, Tile]:
     """The loop whose iterations are a tile's rows, if any, and the tile."""
     strides = strides_in(body)
     loads = accesses(found.update)
@@ -129,7 +133,7 @@ def choose_tile(body: Statement, loops: tuple[For, ...], found: Accumulation, ve
             continue
         operands = tuple(_operand(body, access, loop, found, vector) for access in loads)
         extent = 1 if loop is None else loop.extent
-        problem = Problem(extent, count, iterations(loops) // (extent * vector.extent), steps, block, operands, half)
+        problem = Problem(extent, count, iterations(loops) // (extent * vector.extent), steps, block, operands, half, processors)
         tile, time = best_tile(problem)
         choices.append((time, loop, tile))
     time, loop, tile = min(choices, key=lambda choice: choice[0])

@@ -214,7 +214,7 @@ class _Planner:
         textures = self.target.images and lanes == TEXEL
         if textures:
             halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
-            rows, tile = choose_texture_tile(self.body, loops, found, vector, halves)
+            rows, tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors)
             found = self.in_texels(found, vector)
         else:
             rows, tile = self.choose_tile(loops, found, vector, lanes)
