@@ -367,3 +367,19 @@ def test_the_header_sets_sizes(tmp_path: Path) -> None:
     checked([cc, *STRICT, "-o", "main", "main.c", *sources, "-lm"], tmp_path / "out")
     done = subprocess.run(["./main"], cwd=tmp_path / "out", capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["28", "6", "1", "15", "28"]
+
+
+@pytest.mark.parametrize("target", ["cpu", "c", "opencl"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_an_open_axis_is_split(target: str, count: int, tmp_path: Path) -> None:
+    """Into equal parts, the last of which is shorter at some sizes, or empty."""
+    names = ", ".join("abc"[:count])
+    text = f"{HEAD}g (float[n, 2] x) => ({', '.join(f'float[{name}n, 2] {name}' for name in 'abc'[:count])})"
+    model = parser.parse_model(f"{text} {{ {names} = Split<num_outputs={count}>(x) }}")
+    tgc.compile(model, target, tmp_path / "out", dims={"n": (1, 7)})
+    loaded = tgc.load(tmp_path / "out")
+    for size in (7, 6, 5, 4, 2, 1):
+        x = np.arange(2 * size, dtype=np.float32).reshape(size, 2)
+        each = -(-size // count)
+        for number, found in enumerate(loaded.run({"x": x}).values()):
+            np.testing.assert_array_equal(found, x[number * each : (number + 1) * each])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -86,6 +87,8 @@ def split(b: LoweringBuilder, x: Node, split: Node | None = None, *, axis: int =
 def _parts(b: LoweringBuilder, x: Node, axis: int, sizes: Sequence[int] | None, count: int | None) -> tuple[Node, ...]:
     along = b.axis(axis, len(x.shape))
     whole, parts = x.shape[along], count or len(b.outputs)
+    if sizes is None and count and is_open([whole - -(-whole // count) * count]):
+        return _open_parts(b, x, along, count)
     if sizes is None:
         each = -(-whole // parts)
         sizes = [max(0, min(each, whole - n * each)) for n in range(parts)]
@@ -93,6 +96,15 @@ def _parts(b: LoweringBuilder, x: Node, axis: int, sizes: Sequence[int] | None, 
         raise b.invalid(f"{whole} elements on axis {along} in {len(b.outputs)} parts of sizes {list(sizes)}")
     starts = [sum(sizes[:n]) for n in range(len(sizes))]
     return tuple(b.narrow(x, along, start if size else 0, size) for start, size in zip(starts, sizes, strict=True))
+
+
+def _open_parts(b: LoweringBuilder, x: Node, axis: int, count: int) -> tuple[Node, ...]:
+    """`count` parts of an axis that is only known at run time, equal but for the last, which may be shorter, as may those before it
+    where there are few elements."""
+    whole = x.shape[axis]
+    each = -(-whole // count)
+    edges = [smaller(n * each, whole) for n in range(count + 1)]
+    return tuple(cut(b, x, axis, start, larger(end - start, 0), 1) for start, end in pairwise(edges))
 
 
 @lowers("Pad", since=2)
