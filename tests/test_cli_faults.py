@@ -177,3 +177,17 @@ def test_opt_on_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "there are k0_Relu_y" in capsys.readouterr().err
     assert cli.invoke(["opt", str(path), "--passes", "images", "--target", "qcom"]) == 0
     assert capsys.readouterr().out.startswith("program small")
+
+
+def test_what_onnxruntime_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as a model of a newer version than it knows: the ONNX reference takes its place, unless it was asked for by name."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : graph/model.cc (const Options&) Unsupported model IR version: 99")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    assert cli.invoke(["verify", str(saved(tmp_path))]) == 0
+    assert "against ONNX reference, for ONNX Runtime refuses it: Unsupported model IR version: 99" in capsys.readouterr().out
+    assert cli.invoke(["verify", str(saved(tmp_path)), "--against", "onnxruntime"]) == 1
+    assert "take --against reference" in capsys.readouterr().err

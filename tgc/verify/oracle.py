@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tgc.errors import OptionError
+from tgc.errors import ModelError, OptionError
 from tgc.frontend_onnx.recorded import Recording, recordings
 from tgc.frontend_onnx.reference import run_reference
 from tgc.inputs import Range, draw, fit
@@ -50,9 +51,15 @@ def cases(
         if against == "recorded":
             raise OptionError("there is no recorded test data", where=str(model), hint="it belongs into test_data_set_0/ beside the model")
     inputs = draw(inputs_at(graph.open, graph.inputs, sizes or {}), seed, ranges)
+    source = "ONNX reference"
     if against == "onnxruntime" or (against == "auto" and find_spec("onnxruntime")):
-        return [Case("ONNX Runtime", inputs, run_onnxruntime(model, inputs))]
-    return [Case("ONNX reference", inputs, run_reference(model, inputs))]
+        try:
+            return [Case("ONNX Runtime", inputs, run_onnxruntime(model, inputs))]
+        except ModelError as error:
+            if against == "onnxruntime":
+                raise
+            source += f", for {error.what}"
+    return [Case(source, inputs, run_reference(model, inputs))]
 
 
 def _recorded(recording: Recording, graph: Graph) -> Case:
@@ -71,13 +78,18 @@ def _recorded(recording: Recording, graph: Graph) -> Case:
 
 
 def run_onnxruntime(model: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What ONNX Runtime computes, by output name. Raises OptionError where it is not installed."""
+    """What ONNX Runtime computes, by output name. Raises OptionError where it is not installed, ModelError where it refuses the model."""
     if not find_spec("onnxruntime"):
         raise OptionError("ONNX Runtime is not installed", hint="pip install onnxruntime, or --against reference")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return {name: np.asarray(value) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)}
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        found = session.run(names, dict(inputs))
+    except Exception as error:  # its own kinds
+        why = re.sub(r"^\[ONNXRuntimeError\].*&\) ", "", next(iter(str(error).splitlines()), type(error).__name__))
+        raise ModelError(f"ONNX Runtime refuses it: {why}", str(model), "take --against reference") from error
+    return {name: np.asarray(value) for name, value in zip(names, found, strict=True)}
