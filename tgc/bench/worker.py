@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -271,7 +272,8 @@ def main() -> None:
     try:
         serve(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()))
     except Exception as error:
-        answer(failure=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
+        first = re.sub(r"^\[ONNXRuntimeError\].*&\) ", "", next(iter(str(error).splitlines()), ""))
+        answer(failure=f"{type(error).__name__}: {first}"[:200])
 
 
 if __name__ == "__main__":

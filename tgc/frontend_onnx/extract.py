@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -93,7 +94,7 @@ def run_whole(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Whole:
     try:
         results = run(probe, names, inputs)
     except Exception as error:  # engines raise what they like
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = re.sub(r"^\[ONNXRuntimeError\].*&\) ", "", (str(error).splitlines() or [type(error).__name__])[0])
         raise ModelError(f"{engine} does not run it, and so tells no values to compare with: {why}", model.graph.name) from error
     return Whole(model, {**inputs, **{name: value for name, value in results.items() if isinstance(value, np.ndarray)}})
 
