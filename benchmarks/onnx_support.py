@@ -35,7 +35,7 @@ This file is generated: `python benchmarks/onnx_suite.py && python benchmarks/on
 target, of all that use it; **types** are the element types of the operator's operands and results in those that pass on all three.
 Tests that are left out, each with its reason, are in [tests/onnx_excluded.txt](../tests/onnx_excluded.txt).
 **symbolic**: with the dimensions of the inputs open, all of them or, where that is refused, one; one artifact is run at the recorded
-sizes and at others.
+sizes and at others. **constants**: every input compiled in, so that the folder computes the results.
 
 """
 TRAINED_HEAD = """The worst error of an output as a share of its largest magnitude, or in steps of its scale where it is quantised, against
