@@ -1,6 +1,6 @@
 """Writes docs/onnx-support.md: what tgc does of ONNX, from its registry and from the results of benchmarks/onnx_suite.py.
 
-    python benchmarks/onnx_suite.py && python benchmarks/onnx_support.py > docs/onnx-support.md
+python benchmarks/onnx_suite.py && python benchmarks/onnx_support.py > docs/onnx-support.md
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def ours(model: Path, precision: str) -> Launches:
 
 
 def tinygrads(model: Path, python: str) -> Launches:
-    """The launches of `model` as tinygrad makes them, with float inputs: its pruning loses what comes after casts of bytes."""
+    """The launches of `model` as tinygrad makes them, with float inputs."""
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:

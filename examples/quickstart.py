@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles, builds, runs and verifies supercombo on each backend, and prints a table. `examples/quickstart` calls it.
 
-    python examples/quickstart.py OUT
+python examples/quickstart.py OUT
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whole models through the importer and the interpreter, compared with ONNX Runtime. Run by hand: it takes minutes.
 
-    python tests/interpret_models.py MODEL.onnx ... [--dim name=value]
+python tests/interpret_models.py MODEL.onnx ... [--dim name=value]
 """
 
 from __future__ import annotations

@@ -194,5 +194,3 @@ def samples(dtype: DType, size: int, seed: int) -> np.ndarray:
         return np.concatenate([np.array(edges), random.normal(0, 30, size)])[:size].astype(dtype.numpy)
     low, high = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max  # type: ignore[arg-type]
     return random.integers(low, high, size, dtype=dtype.numpy, endpoint=True)
-
-

@@ -188,7 +188,7 @@ def test_too_many_weights_to_embed(monkeypatch):
 
 def test_names_from_a_model_cannot_break_out(tmp_path):
     program = programs.relu()
-    odd = ['*/ int x; /*', 'quo"te\\\n??/', "größe", "int", "", "remove", "printf", "input", "weights", "arena"]
+    odd = ["*/ int x; /*", 'quo"te\\\n??/', "größe", "int", "", "remove", "printf", "input", "weights", "arena"]
     for name in odd:
         tensor = replace(program.inputs[0], name=name)
         kernel = replace(program.kernels[0], origins=(name,))

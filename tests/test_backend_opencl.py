@@ -221,4 +221,3 @@ def test_no_platform_is_an_error_with_a_hint(tmp_path):
     code = "from tgc.run.opencl import icd_loader; icd_loader()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "ToolchainError: there is no OpenCL platform on this machine\n  hint: " in done.stderr
-

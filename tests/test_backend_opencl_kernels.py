@@ -238,4 +238,3 @@ def test_names_of_the_language_are_avoided(queue):
 def test_malformed_launches(body):
     with pytest.raises(InvalidIrError, match="loop"):
         kernel_text(Kernel("bad", (), body), OPENCL)
-

@@ -175,7 +175,7 @@ def test_large_constants_come_from_a_table() -> None:
     ("text", "message"),
     [
         ("kernel", "line 1: expected 'graph'"),
-        ("graph g\n%0: f33[1] = input \"x\"", "line 2: there is no type 'f33'"),
+        ('graph g\n%0: f33[1] = input "x"', "line 2: there is no type 'f33'"),
         ("graph g\n\n%0: f32[1] = reshape(%1)", "line 3: %1 is no node defined above"),
         ('graph g\n%0: f32[2] = input "x"\n%1: f32[3] = reshape(%0)', r"line 3: reshape %1: \(2,\) to \(3,\)"),
         ('graph g\n%0: f32[2] = input "x"\n%1: f32[2] = reduce(%0) op=ADD axes=[0]', r"line 3: reduce %1 gives f32\[1\]"),

@@ -71,7 +71,8 @@ def test_a_convolution_reads_its_halo_without_a_test() -> None:
 
 def test_a_softmax_is_three_loops_a_row() -> None:
     net = Net()
-    assert lowered(net.graph(net.softmax(net.image(5, 16)))) == [statements("""
+    assert lowered(net.graph(net.softmax(net.image(5, 16)))) == [
+        statements("""
         for i0 < 5 {
           alloc acc0: f32[1] register
           acc0[0] = -inf
@@ -80,7 +81,8 @@ def test_a_softmax_is_three_loops_a_row() -> None:
           acc1[0] = 0.0
           for k1_1 < 16 { acc1[0] = acc1[0] + exp2(a1[i0 * 16 + k1_1] + acc0[0] * -1.0) }
           for i1 < 16 { out[i0 * 16 + i1] = exp2(a1[i0 * 16 + i1] + acc0[0] * -1.0) / acc1[0] }
-        }""")]
+        }""")
+    ]
 
 
 def test_a_channel_shuffle_is_part_of_the_index() -> None:

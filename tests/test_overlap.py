@@ -23,7 +23,7 @@ def values(index: Index) -> set[int]:
             case ix.Axis(var):
                 total = total + factor * grid["ijk".index(var.name)]
             case ix.Quotient(dividend, divisor):
-                (inner, scale), = dividend.terms
+                ((inner, scale),) = dividend.terms
                 assert isinstance(inner, ix.Axis)
                 total = total + factor * ((grid["ijk".index(inner.var.name)] * scale + dividend.offset) // divisor)
     return set(total.reshape(-1).tolist())

@@ -22,6 +22,8 @@ from tgc.frontend_onnx.structured import STRUCTURED
 from tgc.ir.interpret import run_graph
 
 Array = npt.NDArray[np.generic]
+
+
 def pieces(name: str, value: object) -> dict[str, Array]:
     """A recorded value by the names that tgc gives it: a sequence x is x_0, x_1, .."""
     if isinstance(value, list):

@@ -1,8 +1,8 @@
 """tgc as a backend of the ONNX test suite: compile, load and run through the C ABI.
 
-    TGC_ONNX_BACKEND=cpu|c|opencl pytest ...      the target, by default cpu
+TGC_ONNX_BACKEND=cpu|c|opencl pytest ...      the target, by default cpu
 
-    backend_test = onnx.backend.test.BackendTest(tgc.onnx_backend, __name__)
+backend_test = onnx.backend.test.BackendTest(tgc.onnx_backend, __name__)
 """
 
 from __future__ import annotations

@@ -173,4 +173,3 @@ def choosing(target: Target, precision: str | None, winograd: str | None, thread
     precise = target if precision is None else with_precision(target, precision)
     tiled = precise if winograd is None else with_winograd(precise, winograd)
     return tiled if threads == 1 else with_threads(tiled, threads)
-

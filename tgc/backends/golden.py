@@ -219,6 +219,4 @@ def first_mismatch(golden: Golden, outputs: Mapping[str, Array]) -> Mismatch | N
 
 def scratch_bytes(program: Program) -> int:
     """Memory that a self-test needs for inputs and outputs: each rounded up beyond its end to a multiple of 8 bytes."""
-    return sum(
-        stored_bytes(tensor.dtype, tensor.shape) // 8 * 8 + 8 for tensor in (*program.inputs, *program.outputs)
-    )
+    return sum(stored_bytes(tensor.dtype, tensor.shape) // 8 * 8 + 8 for tensor in (*program.inputs, *program.outputs))

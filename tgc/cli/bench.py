@@ -35,16 +35,27 @@ def _seconds(_: Any, __: Any, text: str | None) -> float | None:
 @click.argument("model", type=MODEL)
 @compiling
 @lock_option
-@click.option("--against", default="onnxruntime", show_default=True, metavar="ENGINE,..",
-              help="onnxruntime, onnxruntime-cuda, -tensorrt, -qnn, openvino, torch, torch-compiled, tinygrad, mnn, iree, tvm; "
-                   "snpe, snpe-gpu, snpe-dsp by SNPE_ROOT; qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.")
+@click.option(
+    "--against",
+    default="onnxruntime",
+    show_default=True,
+    metavar="ENGINE,..",
+    help="onnxruntime, onnxruntime-cuda, -tensorrt, -qnn, openvino, torch, torch-compiled, tinygrad, mnn, iree, tvm; "
+    "snpe, snpe-gpu, snpe-dsp by SNPE_ROOT; qnn, qnn-gpu, qnn-htp by QNN_SDK_ROOT; none; or OLD.json, of --json.",
+)
 @click.option("--python", "interpreter", help="The interpreter that has the other engines [default: TGC_PEERS_PYTHON, else this one].")
-@click.option("--device", default="local", show_default=True, metavar="DEVICE",
-              help="Where tgc, SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.")
+@click.option(
+    "--device",
+    default="local",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where tgc, SNPE and QNN run: ssh:HOST, ssh:HOST:/FOLDER, adb, adb:SERIAL.",
+)
 @click.option("--seconds", default=3.0, show_default=True, callback=at_least(0), help="How long to measure, all engines together.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Exit with 1 where tgc's median is above it, such as 26ms.")
-@click.option("--regression", default=10.0, show_default=True, callback=at_least(0), metavar="PERCENT",
-              help="How much slower than OLD.json may be.")
+@click.option(
+    "--regression", default=10.0, show_default=True, callback=at_least(0), metavar="PERCENT", help="How much slower than OLD.json may be."
+)
 @click.option("--watts", type=float, callback=positive, help="The machine's power, where it cannot be read, for FLOPS/W.")
 @click.option("--price", type=float, callback=positive, help="The machine's price, for FLOPS/$.")
 @click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic [default: measured here].")

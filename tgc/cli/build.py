@@ -61,9 +61,7 @@ def compile_command(
     schedules = lock if tuning is None else _tuned(model, tuning, lock, {**flags, **pins})
     stages = Stages(print_ir_after, stop_after, dump_ir)
     try:
-        artifact = build(
-            model, selftest=selftest, check_passes=check_passes, observe=stages.observe, lock=schedules, **pins, **flags
-        )
+        artifact = build(model, selftest=selftest, check_passes=check_passes, observe=stages.observe, lock=schedules, **pins, **flags)
     except Stopped as stopped:
         click.echo(stopped.text)
         return

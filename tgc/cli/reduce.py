@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 @click.argument("model", type=MODEL)
 @compiling
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; by default MODEL's name and -reduced.")
-@click.option("--check", type=click.Choice(["compile", "verify"]), default="verify", show_default=True,
-              help="What fails: compiling it, in the same way, or its outputs, compared with ONNX Runtime's.")
+@click.option(
+    "--check",
+    type=click.Choice(["compile", "verify"]),
+    default="verify",
+    show_default=True,
+    help="What fails: compiling it, in the same way, or its outputs, compared with ONNX Runtime's.",
+)
 @click.option("--command", metavar="COMMAND", help="Or a command that exits with 0 as long as the model, put in place of {}, still fails.")
 @feeding
 def reduce(model: Path, output: Path | None, check: str, command: str | None, sizes: Any, seed: int, ranges: Any,

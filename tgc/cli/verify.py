@@ -23,13 +23,21 @@ if TYPE_CHECKING:
 @lock_option
 @click.option("--against", type=click.Choice(["auto", "recorded", "onnxruntime", "reference"]), default="auto", show_default=True,
               help="auto: recorded test data beside the model, else ONNX Runtime, else the ONNX reference.")  # fmt: skip
-@click.option("--rtol", type=float, callback=at_least(0),
-              help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].")
+@click.option(
+    "--rtol",
+    type=float,
+    callback=at_least(0),
+    help="Allowed error relative to an output's largest magnitude [default: 1e-4 for f32, 1e-2 in half].",
+)
 @click.option("--atol", type=float, callback=at_least(0), default=0.0, show_default=True, help="Allowed absolute error on top.")
 @click.option("--per-kernel", is_flag=True, help="Also compare each kernel alone with the interpreter.")
 @click.option("--bounds", is_flag=True, help="Instead: show for every index of every kernel whether it is inside its buffer.")
-@click.option("--bisect/--no-bisect", default=True, show_default=True,
-              help="On a mismatch find the first wrong kernel or pass, and write a small model that shows it.")
+@click.option(
+    "--bisect/--no-bisect",
+    default=True,
+    show_default=True,
+    help="On a mismatch find the first wrong kernel or pass, and write a small model that shows it.",
+)
 @device_option
 @click.option("--reproducer", type=click.Path(path_type=Path), help="Where to write that [default: NAME-reproducer].")
 @feeding

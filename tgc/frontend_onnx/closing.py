@@ -41,9 +41,7 @@ def extents(dims: Mapping[str, Sizes]) -> dict[str, int]:
 def dimensions(sizes: Sequence[int], inputs: Sequence[str]) -> tuple[Dimension, ...]:
     """The open ones of `sizes`; `inputs` are names that are taken."""
     found = [_symbol(size) for size in sizes if isinstance(size, Length)]
-    return tuple(
-        Dimension(s.name, s.low * s.unit, s.high * s.unit, f"dim_{s.name}" if s.name in inputs else s.name, s.unit) for s in found
-    )
+    return tuple(Dimension(s.name, s.low * s.unit, s.high * s.unit, f"dim_{s.name}" if s.name in inputs else s.name, s.unit) for s in found)
 
 
 def _symbol(size: Length) -> Symbol:

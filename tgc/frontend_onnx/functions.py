@@ -81,9 +81,7 @@ def opsets_of(function: FunctionProto) -> dict[str, int]:
     return {normal_domain(entry.domain): entry.version for entry in function.opset_import}
 
 
-def arguments_of(
-    function: FunctionProto, node: NodeProto, opset: int, outer: Mapping[str, AttributeProto]
-) -> dict[str, AttributeProto]:
+def arguments_of(function: FunctionProto, node: NodeProto, opset: int, outer: Mapping[str, AttributeProto]) -> dict[str, AttributeProto]:
     """The attributes that the body's references see: the node's own, else the function's or the schema's defaults.
 
     outer: what the references of `node` itself see. Raises ModelError where one without a default is left out.

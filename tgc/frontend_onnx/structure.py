@@ -78,9 +78,7 @@ def _producers(nodes: Sequence[NodeProto], given: Sequence[str], where: str) -> 
     return producers
 
 
-def _needed(
-    nodes: Sequence[NodeProto], producers: Mapping[str, int], given: Sequence[str], wanted: Iterable[str], where: str
-) -> list[int]:
+def _needed(nodes: Sequence[NodeProto], producers: Mapping[str, int], given: Sequence[str], wanted: Iterable[str], where: str) -> list[int]:
     """The nodes that `wanted` values need, in the model's order."""
     there = set(given)
     needed: set[int] = set()

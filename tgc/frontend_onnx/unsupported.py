@@ -84,5 +84,3 @@ def operator(registry: Registry, node: NodeProto, opset: int) -> str:
         version = f"version {schema.since_version}" if schema is not None else "this version"
         return f"{name} ({version}; there is a lowering for {', '.join(map(str, known))})"
     return name if schema is not None or domain != "" else f"{name} (ONNX has no such operator)"
-
-

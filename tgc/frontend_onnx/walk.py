@@ -101,9 +101,7 @@ def _place(node: NodeProto, frame: Frame) -> str:
     return f"{frame.origin}/{node.name}" if node.name else frame.origin
 
 
-def _lower(
-    importer: Importer, node: NodeProto, inputs: tuple[Value | None, ...], values: Values, frame: Frame
-) -> Sequence[Value | None]:
+def _lower(importer: Importer, node: NodeProto, inputs: tuple[Value | None, ...], values: Values, frame: Frame) -> Sequence[Value | None]:
     """The node's results, one for each output; None for one that the model leaves out. Raises TgcError."""
     domain = normal_domain(node.domain)
     opset = frame.opsets.get(domain, 0)

@@ -196,7 +196,7 @@ def _same_head(x: Expr, y: Expr) -> bool:
             return x.stride == y.stride and x.lanes == y.lanes
         case Broadcast(), Broadcast():
             return x.lanes == y.lanes
-        case (Lit() | Var() | Arg() | Coordinate()), _:
+        case ((Lit() | Var() | Arg() | Coordinate()), _):
             return x == y
     return False
 

@@ -134,6 +134,7 @@ class Program:
         """All entry points, the main one first."""
         whole = EntryPoint("run", self.steps, tuple(range(len(self.inputs))), tuple(range(len(self.outputs))))
         return self.entries or (whole,)
+
     open: OpenShapes | None = None
 
     @cached_property

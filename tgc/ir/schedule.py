@@ -53,11 +53,11 @@ class Reorder:
 class Distribute:
     """A loop moves inside the loops in its body; what its body keeps in registers becomes an array.
 
-        for i in I:                        alloc acc[I]
-          alloc acc                        for i in I: acc[i] = 0
-          acc = 0                    ->    for k in K: for i in I: acc[i] += S(i, k)
-          for k in K: acc += S(i, k)       for i in I: out[i] = acc[i]
-          out[i] = acc
+    for i in I:                        alloc acc[I]
+      alloc acc                        for i in I: acc[i] = 0
+      acc = 0                    ->    for k in K: for i in I: acc[i] += S(i, k)
+      for k in K: acc += S(i, k)       for i in I: out[i] = acc[i]
+      out[i] = acc
     """
 
     var: str

@@ -1,8 +1,8 @@
 """Texels: four elements that lie next to each other, read as one. Which of them an index names, where that can be told.
 
-    4 * x          -> texel x, element 0
-    a + b          -> where both are whole texels; a constant that is left over is the element
-    c ? a : b      -> where both are
+4 * x          -> texel x, element 0
+a + b          -> where both are whole texels; a constant that is left over is the element
+c ? a : b      -> where both are
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The passes, in the order in which they run: this list is the compiler's middle.
 
-    Graph     --GRAPH_PASSES--> Graph       what is computed
-    Graph     --partition-----> Partition   what is computed together, and where results are stored
-    Partition --layout--------> Partition   in which order of axes
-    Partition --assemble------> Program     loop nests, scheduled; launches; memory
+Graph     --GRAPH_PASSES--> Graph       what is computed
+Graph     --partition-----> Partition   what is computed together, and where results are stored
+Partition --layout--------> Partition   in which order of axes
+Partition --assemble------> Program     loop nests, scheduled; launches; memory
 """
 
 from __future__ import annotations

@@ -195,5 +195,3 @@ def _nearest_power(x: Expr) -> Expr:
 
 def _u32(value: int) -> Lit:
     return Lit(value, U32)
-
-

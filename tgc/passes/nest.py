@@ -132,8 +132,6 @@ def power_of_two(limit: int) -> int:
     return 1 << max(0, limit.bit_length() - 1)
 
 
-
-
 def buffer_sizes(statement: Statement) -> dict[str, tuple[int, DType]]:
     """Elements and type of every buffer that `statement` loads."""
     return {e.buffer.name: (e.buffer.size, e.buffer.dtype) for e in walk(*expressions(statement)) if isinstance(e, Load)}

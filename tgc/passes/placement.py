@@ -179,9 +179,7 @@ def _place_scan(
             _copy(state, whole, state.copied[scan, whole], position[whole], inside[:-1])
 
 
-def _place_results(
-    state: State, order: list[Node], position: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]
-) -> None:
+def _place_results(state: State, order: list[Node], position: dict[Node, int], places: dict[Node, Place], blocks: dict[str, Block]) -> None:
     """Places of the results of scans, and of the slabs that they are put together from."""
     for number, node in enumerate(order):
         if not isinstance(node, ScanResult):

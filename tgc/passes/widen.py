@@ -42,9 +42,7 @@ def _wide_node(builder: GraphBuilder, node: Node, new: tuple[Node, ...], kinds: 
         case Bound(number, dtype, shape) if dtype in kinds:
             return builder.keep_bound(Bound(number, F32, shape, node.origin))
         case Map(expr, old, shape):
-            wide: dict[Expr, Expr] = {
-                Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in kinds
-            }
+            wide: dict[Expr, Expr] = {Arg(k, source.dtype): Arg(k, F32) for k, source in enumerate(old) if source.dtype in kinds}
             made = widened(expr, wide, kinds)
             return new[made.position] if isinstance(made, Arg) else builder.map(made, *new, shape=shape)
         case Pad(_, low, high, value) if value.dtype in kinds:

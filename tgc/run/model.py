@@ -151,9 +151,7 @@ class Model:
         return first_mismatch(self.golden, {output.name: output.value(array) for output, array in pairs})
 
 
-def checked(
-    descriptions: Sequence[Description], inputs: Mapping[str, npt.ArrayLike], open_shapes: OpenShapes | None = None
-) -> list[Array]:
+def checked(descriptions: Sequence[Description], inputs: Mapping[str, npt.ArrayLike], open_shapes: OpenShapes | None = None) -> list[Array]:
     """The arrays for `descriptions` in order, contiguous in memory. Raises OptionError where one does not fit."""
     known = [description.name for description in descriptions]
     unknown = [name for name in inputs if name not in known]

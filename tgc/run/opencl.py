@@ -83,7 +83,7 @@ def chosen_device(environment: Mapping[str, str]) -> tuple[int, int]:
     text = environment.get(DEVICE_VARIABLE, "0")
     numbers = text.split(":")
     if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
-        raise OptionError(f"{text!r} names no device", DEVICE_VARIABLE, 'write the platform\'s number and the device\'s, such as "0:0"')
+        raise OptionError(f"{text!r} names no device", DEVICE_VARIABLE, "write the platform's number and the device's, such as \"0:0\"")
     return int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0
 
 

@@ -106,7 +106,7 @@ def _first_kernel(
 
 
 def _blamed(kernel: Kernel, start: Mapping[str, Array], got: Results, want: Results, tolerance: Tolerance) -> str:
-    """"schedule" where the interpreter computes from the scheduled kernel what the compiled one does, "backend" where not.
+    """ "schedule" where the interpreter computes from the scheduled kernel what the compiled one does, "backend" where not.
 
     Of kernels that are too big a part is interpreted, which tells nothing where the fault is not in that part.
     """

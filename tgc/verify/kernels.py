@@ -117,9 +117,7 @@ def _mark(kernel: Kernel, buffers: Mapping[str, Array], share: float) -> None:
         buffers[name].view(np.uint8)[:] = MARK
 
 
-def _worst(
-    kernel: Kernel, windows: Mapping[str, Array], expected: Mapping[str, Array], share: float, tolerance: Tolerance
-) -> Difference:
+def _worst(kernel: Kernel, windows: Mapping[str, Array], expected: Mapping[str, Array], share: float, tolerance: Tolerance) -> Difference:
     """The worst of what the kernel wrote; of a sample, only the elements that the interpreter wrote count."""
     found = []
     for name in _written(kernel):
@@ -175,9 +173,7 @@ def _independent(loop: For) -> bool:
     """Whether each iteration writes only its own buffers and elements that the loop's variable has a say in."""
     own = {s.buffer.name for s in statements(loop.body) if isinstance(s, Alloc)}
     return all(
-        s.buffer.name in own or any(part == loop.var for part in walk(s.index))
-        for s in statements(loop.body)
-        if isinstance(s, Store)
+        s.buffer.name in own or any(part == loop.var for part in walk(s.index)) for s in statements(loop.body) if isinstance(s, Store)
     )
 
 

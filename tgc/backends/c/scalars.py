@@ -139,8 +139,6 @@ def _binary(name: str, dtype: DType, body: str) -> str:
     return f"static inline {c} {name}({c} a, {c} b) {{ {text} }}\n"
 
 
-
-
 def _bits(name: str, result: DType, source: DType) -> str:
     to, of = C99.values[result.name], C99.values[source.name]
     return f"static inline {to} {name}({of} x) {{\n  {to} r;\n  memcpy(&r, &x, sizeof r);\n  return r;\n}}\n"

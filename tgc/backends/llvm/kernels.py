@@ -64,11 +64,11 @@ def statement(fn: Function, node: Statement) -> None:
 def _for(fn: Function, loop: For) -> None:
     """A loop that tests at its end, since its extent is known; none at all where it runs once or never.
 
-        scope before; br loop
-        loop:  %i = phi [0, before], [%next, latch]
-               body
-        latch: %next = %i + 1; br %next != extent, loop, done
-        done:
+    scope before; br loop
+    loop:  %i = phi [0, before], [%next, latch]
+           body
+    latch: %next = %i + 1; br %next != extent, loop, done
+    done:
     """
     if loop.kind not in ("serial", "parallel", "tailed"):
         raise UnsupportedError(f"a {loop.kind} loop has no meaning on a CPU")

@@ -36,21 +36,29 @@ ushort{n} tgc_to_bf16{_n}(float{n} x) {{
 }
 
 _HALVES = (2, 4, 8)
-_ARITHMETIC = """\
+_ARITHMETIC = (
+    """\
 /* tgc_half: half where the device computes in it, else float, rounded after each operation. */
 #ifdef cl_khr_fp16
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #define tgc_half_of(bits) as_half((ushort)(bits))
-""" + "".join(f"""\
+"""
+    + "".join(
+        f"""\
 typedef half{n} tgc_half{n};
 #define tgc_to_half{n}(x) convert_half{n}_rte(x)
 #define tgc_mad_half{n}(a, b, c) mad(a, b, c)
-""" for n in ("", *_HALVES)) + """\
+"""
+        for n in ("", *_HALVES)
+    )
+    + """\
 #else
 #define read_imageh read_imagef
 #define tgc_half_of(bits) tgc_half_of_bits((ushort)(bits))
 float tgc_half_of_bits(ushort bits) { return vload_half(0, (const __private half *)&bits); }
-""" + "".join(f"""\
+"""
+    + "".join(
+        f"""\
 typedef float{n} tgc_half{n};
 float{n} tgc_to_half{n}(float{n} x) {{
   ushort{n} bits;
@@ -58,7 +66,11 @@ float{n} tgc_to_half{n}(float{n} x) {{
   return vload_half{n}(0, (const __private half *)&bits);
 }}
 #define tgc_mad_half{n}(a, b, c) tgc_to_half{n}(mad(a, b, c))
-""" for n in ("", *_HALVES)) + "#endif"
+"""
+        for n in ("", *_HALVES)
+    )
+    + "#endif"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +128,3 @@ def _check(kernel: Kernel) -> None:
     for expr in walk(*expressions(kernel.body)):
         if expr.lanes > 1 and expr.lanes not in LANES:
             raise InvalidIrError(f"kernel {kernel.name}: OpenCL has no vectors of {expr.lanes}")
-

@@ -18,9 +18,7 @@ from tgc.ir.lengths import Length, larger, smaller
 
 
 @lowers("Slice", since=1)
-def slice_1(
-    b: LoweringBuilder, x: Node, *, ends: tuple[int, ...], starts: tuple[int, ...], axes: tuple[int, ...] | None = None
-) -> Node:
+def slice_1(b: LoweringBuilder, x: Node, *, ends: tuple[int, ...], starts: tuple[int, ...], axes: tuple[int, ...] | None = None) -> Node:
     """x[start:end] along each of `axes`, as numpy slices."""
     return sliced(b, x, starts, ends, axes, None)
 

@@ -181,9 +181,7 @@ def multi_head_attention(
     return (out, k, v) if len(b.outputs) > 1 else out
 
 
-def _three(
-    b: LoweringBuilder, query: Node, key: Node | None, value: Node | None, bias: Node | None, heads: int
-) -> tuple[Node, Node, Node]:
+def _three(b: LoweringBuilder, query: Node, key: Node | None, value: Node | None, bias: Node | None, heads: int) -> tuple[Node, Node, Node]:
     """Queries, keys and values [batch, heads, length, size], with their biases."""
     if key is None or value is None:
         return _packed(b, query, key, bias)

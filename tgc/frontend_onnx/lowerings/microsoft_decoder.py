@@ -107,9 +107,7 @@ def _kept(b: LoweringBuilder, past: Node | None, new: Node, before: Node, total:
     return b.elementwise(chosen, start, old, fresh)
 
 
-def _attended(
-    b: LoweringBuilder, query: Node, key: Node, value: Node, scale: float, sight: _Sight, ends: Node, bias: Node | None
-) -> Node:
+def _attended(b: LoweringBuilder, query: Node, key: Node, value: Node, scale: float, sight: _Sight, ends: Node, bias: Node | None) -> Node:
     """[batch, length, heads * size]. The heads of a group are rows of one product with their key."""
     batch, heads, length, size = query.shape
     groups, keys = key.shape[1], key.shape[2]

@@ -41,9 +41,7 @@ def _forest(
     modes, features, splits, yes, no, missing = columns
     own = list(range(len(names)))
     leaf = [mode == LEAF for mode in modes]
-    following = [
-        [own[row] if leaf[row] else rows[names[row][0], way[row]] for row in own] for way in (yes, no)
-    ]
+    following = [[own[row] if leaf[row] else rows[names[row][0], way[row]] for row in own] for way in (yes, no)]
     table = np.zeros((len(names), targets), x.dtype.numpy)
     for tree, node, target, weight in zip(*weights[:3], np.asarray(weights[3]).reshape(-1).tolist(), strict=True):
         table[rows[tree, node], target] += weight
@@ -101,9 +99,7 @@ def tree_ensemble_regressor(
     wide = _input(b, x)
     splits, given = _present(b, nodes_values, nodes_values_as_tensor), _present(b, target_weights, target_weights_as_tensor)
     columns = (nodes_modes, nodes_featureids, splits, nodes_truenodeids, nodes_falsenodeids, nodes_missing_value_tracks_true)
-    forest = _forest(
-        b, wide, nodes_treeids, nodes_nodeids, columns, (target_treeids, target_nodeids, target_ids, given), n_targets
-    )
+    forest = _forest(b, wide, nodes_treeids, nodes_nodeids, columns, (target_treeids, target_nodeids, target_ids, given), n_targets)
     out = _with_base(b, scores(b, wide, forest, aggregate_function), base_values_as_tensor if base_values is None else base_values)
     return b.cast(transformed(b, out, post_transform), F32)
 

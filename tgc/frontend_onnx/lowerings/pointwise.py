@@ -197,5 +197,3 @@ def _scalar(b: LoweringBuilder, bound: Node) -> Node:
     if any(size != 1 for size in bound.shape):
         raise b.invalid(f"a bound of shape {list(bound.shape)}, not a scalar")
     return b.reshape(bound, ())
-
-

@@ -145,9 +145,7 @@ def _along_open(b: LoweringBuilder, x: Node, axis: int, to: Axis, how: Sampling)
     return opened(b, out, (*x.shape[:axis], size * round(to.scale), *x.shape[axis + 1 :]))
 
 
-def require_open_fit(
-    b: LoweringBuilder, shape: Shape, axes: Sequence[int], wanted: Sequence[float], how: Sampling, policy: str
-) -> None:
+def require_open_fit(b: LoweringBuilder, shape: Shape, axes: Sequence[int], wanted: Sequence[float], how: Sampling, policy: str) -> None:
     """Raises UnsupportedError where an open axis is neither kept nor a whole number of times larger with nothing changed by where it ends.
 
     wanted: a scale or size for each of `axes`.

@@ -82,9 +82,7 @@ def _to_place(b: LoweringBuilder, x: Node, order: list[int]) -> Node:
 
 
 @lowers("DFT", since=17)
-def dft_17(
-    b: LoweringBuilder, x: Node, dft_length: Node | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
-) -> Node:
+def dft_17(b: LoweringBuilder, x: Node, dft_length: Node | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0) -> Node:
     """The discrete Fourier transform along `axis`."""
     return _transformed(b, x, axis, _length(b, dft_length), bool(inverse), bool(onesided))
 

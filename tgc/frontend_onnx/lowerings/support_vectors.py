@@ -120,9 +120,7 @@ def _linear_scores(
     if len(classes) == 2:
         least = scalar.ge if min(coefficients) >= 0 else scalar.gt
         threshold = 0.5 if min(coefficients) >= 0 else 0.0
-        positive = b.elementwise(
-            lambda s: least(s, scalar.lit(threshold, s)), b.reduce(ops.MAX, scores, (1,), keepdims=False)
-        )
+        positive = b.elementwise(lambda s: least(s, scalar.lit(threshold, s)), b.reduce(ops.MAX, scores, (1,), keepdims=False))
         chosen = b.where_(positive, b.scalar(classes[1], chosen.dtype), chosen)
     return chosen, transformed(b, scores, post_transform) if len(classes) > 1 else scores
 

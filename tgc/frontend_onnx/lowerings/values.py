@@ -111,9 +111,7 @@ def _progression(b: LoweringBuilder, start: Node, limit: Node, delta: Node) -> N
         first, end, step = (b.extents(v, name)[0] for v, name in ((start, "start"), (limit, "limit"), (delta, "delta")))
         if is_open((first, end, step)):
             return _open_progression(b, first, end, step, start.dtype)
-    first, end, step = (
-        b.known(v, name).reshape(-1)[0].item() for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
-    )
+    first, end, step = (b.known(v, name).reshape(-1)[0].item() for v, name in ((start, "start"), (limit, "limit"), (delta, "delta")))
     if step == 0:
         raise b.invalid("delta is 0")
     count = max(0, math.ceil((end - first) / step))
@@ -148,9 +146,7 @@ def trilu(b: LoweringBuilder, x: Node, k: Node | None = None, *, upper: int = 1)
     row, column = (ex.cast(Coordinate(len(x.shape) - 2 + axis), I64) for axis in (0, 1))
     above = scalar.sub(column, row)
     diagonal = b.reshape(b.cast(k, I64), ()) if k is not None else b.scalar(0, I64)
-    return b.elementwise(
-        lambda a, d: scalar.where(scalar.ge(above, d) if upper else scalar.le(above, d), a, scalar.lit(0, a)), x, diagonal
-    )
+    return b.elementwise(lambda a, d: scalar.where(scalar.ge(above, d) if upper else scalar.le(above, d), a, scalar.lit(0, a)), x, diagonal)
 
 
 @lowers("OneHot", since=(9, 11, 28))
