@@ -158,12 +158,8 @@ def rows(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Model, dic
 
 def page(found: list[tuple[Model, dict[str, float] | str]], target: str) -> str:
     here = machine()
-    lines = [
-        "# Models of Python packages",
-        "",
-        f"Made by `python benchmarks/packaged_models.py`; target {target}; {here['processor']}, {here['cores']} cores, ONNX Runtime {here['onnxruntime']}.",
-        "",
-    ]
+    place = f"{here['processor']}, {here['cores']} cores, ONNX Runtime {here['onnxruntime']}"
+    lines = ["# Models of Python packages", "", f"Made by `python benchmarks/packaged_models.py`; target {target}; {place}.", ""]
     lines += ["| package | model | compile s | error | tgc ms | ONNX Runtime ms | ratio |", "|---|---|--:|--:|--:|--:|--:|"]
     for model, row in found:
         cells = row if isinstance(row, str) else (
