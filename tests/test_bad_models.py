@@ -285,6 +285,12 @@ def test_declared_type_that_the_operators_contradict() -> None:
     assert "declared as i64" in fault(model("g (float[2] x) => (int64[2] y) { y = Relu(x) }"), ModelError)
 
 
+def test_old_model_that_cannot_be_converted() -> None:
+    made = onnx.parser.parse_model("""<ir_version: 3, opset_import: ["" : 6]>
+        g (float[1] a) => (float[1] y) <float[1] w = {1}> { s = Add(w, a) y = Mul(s, w) }""")
+    assert "opset 6, which onnx cannot convert to 7" in fault(made, UnsupportedError)
+
+
 def test_function_that_calls_itself() -> None:
     made = onnx.parser.parse_model(
         HEAD

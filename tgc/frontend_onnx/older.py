@@ -22,7 +22,7 @@ def modernised(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         return model
     try:
         return version_converter.convert_version(_broadcast_as_numpy(model), FIRST)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, version_converter.ConvertError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = f"export it again to opset {FIRST} or newer"
         raise UnsupportedError(f"opset {versions[0]}, which onnx cannot convert to {FIRST}: {reason}", where, hint) from error
