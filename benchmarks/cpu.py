@@ -50,7 +50,7 @@ SHOWN = {
 }
 """What the README's table has, and as what."""
 LIGHT = ("resnet50", "squeezenet", "inception_v2", "shufflenet", "densenet121")
-BATCH_SECONDS = 0.06  # what one engine runs before it is the next one's turn
+BATCH_SECONDS = 0.4  # what one engine runs before it is the next one's turn: some take a tenth of a second to wake their threads
 COUNTED = {"tgc", "onnxruntime", "openvino"}  # the engines of the ratio; runs with more of them are a table of their own
 FAILED = "Where there is no number, the engine was not asked (tinygrad's beam search takes many minutes a model), or failed:"
 MOST_TRIES = 4  # rounds measured for each that is kept

@@ -34,7 +34,7 @@ PEERS = (
 )  # fmt: skip
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _WORKER = Path(__file__).with_name("worker.py")
-_TURN = 0.05  # seconds that one engine runs before it is the next one's turn
+_TURN, _TURN_OF_THREADS = 0.05, 0.4  # seconds that one engine runs before it is the next one's turn: some wake their threads slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,12 @@ class Comparison:
 
 @dataclass(slots=True)
 class _Worker:
-    """An engine's process, and the seconds and joules of its runs."""
+    """An engine's process, and the seconds and joules of its runs. patience: how many seconds a turn takes."""
 
     engine: str
     process: subprocess.Popen[str]
     results: Path
+    patience: float
     ready: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
     seconds: list[float] = field(default_factory=list)
@@ -116,7 +117,7 @@ class _Worker:
         self.energy_known &= before is not None and after is not None and after >= before
         self.joules += (after or 0) - (before or 0)
         if found:
-            self.turn = max(1, min(1000, int(_TURN / max(min(found), 1e-7))))
+            self.turn = max(1, min(1000, int(self.patience / max(min(found), 1e-7))))
 
 
 def compare(
@@ -176,7 +177,7 @@ def _started(engine: str, job: dict[str, object], python: str) -> Iterator[_Work
         raise OptionError(f"cannot be run: {error.strerror}", python, "name an interpreter with --python") from error
     with process:
         try:
-            yield _Worker(engine, process, results)
+            yield _Worker(engine, process, results, _TURN if job["threads"] == 1 else _TURN_OF_THREADS)
         finally:
             _end(process)
 
