@@ -100,7 +100,7 @@ def _distance(row: Mapping[str, Any] | None) -> str:
 
 def summary(results: Mapping[str, Mapping[str, str]]) -> str:
     """Tests that pass, by family, target and variant."""
-    variants = sorted({key.split()[1] for answers in results.values() for key in answers}, key=lambda v: v != "inputs")
+    variants = sorted({key.split()[1] for answers in results.values() for key in answers}, key=("inputs", "constants", "symbolic").index)
     ran = {key for answers in results.values() for key in answers}
     columns = [f"{target} {variant}" for variant in variants for target in TARGETS if f"{target} {variant}" in ran]
     lines = [f"| family | tests | {' | '.join(columns)} |", f"|---|--:|{'--:|' * len(columns)}"]
