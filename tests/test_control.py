@@ -149,6 +149,26 @@ def test_a_loop_over_steps_as_exporters_write_it() -> None:
     same(made, x=X, w=X[0])
 
 
+def test_a_loop_that_ends_before_its_trip_count_collects_what_it_made() -> None:
+    made = model("""g (float[3] x) => (float[3] last, float[4, 3] all) {
+        trips = Constant<value = int64 {1000}> ()
+        yes = Constant<value = bool {1}> ()
+        first = Constant<value = float {10.0}> ()
+        k, last, all = Loop (trips, yes, first, x) <
+            body = b (int64 i, bool c, float n, float[3] s) => (bool c2, float n2, float[3] s2, float[3] row) {
+                half = Constant<value = float {0.5}> ()
+                one = Constant<value = float {1.0}> ()
+                n2 = Mul(n, half)
+                s2 = Mul(s, n)
+                row = Identity(s2)
+                c2 = Greater(n2, one)
+            }
+        >
+    }""")
+    assert loops(made) == 1
+    same(made, x=X[0])
+
+
 def test_a_loop_that_slices_by_its_counter_is_written_out() -> None:
     made = model("""g (float[4, 3] x) => (float[1, 3] last) {
         trips = Constant<value = int64 {4}> ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,26 @@ def serve(program: Program, job: dict[str, Any]) -> None:
         answer(seconds=turn(program, int(line) + 1)[1][1:])
 
 
-def main() -> None:
-    job = json.loads(Path(sys.argv[2]).read_text())
+def on_device(job: dict[str, Any], work: Callable[[devices.Device, str], None]) -> None:
+    """`work` for the device that `job` names and a new folder on it, taken away afterwards. What goes wrong is answered as a failure."""
     try:
-        device, artifact = devices.parse(job["device"]), Path(job["folder"])
+        device = devices.parse(job["device"])
         there = devices.new_folder(device)
         try:
-            serve(Program(artifact, json.loads((artifact / "manifest.json").read_text()), device, there), job)
+            work(device, there)
         finally:
             devices.remove(device, there)
     except TgcError as error:
         answer(failure=" ".join(error.text().split())[:300])
     except Exception as error:
         answer(failure=f"{type(error).__name__}: {error}"[:300])
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[2]).read_text())
+    artifact = Path(job["folder"])
+    manifest = artifact / "manifest.json"
+    on_device(job, lambda device, there: serve(Program(artifact, json.loads(manifest.read_text()), device, there), job))
 
 
 if __name__ == "__main__":

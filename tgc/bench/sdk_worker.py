@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from tgc.bench import sdk as sdks
+from tgc.bench.device_worker import on_device
 from tgc.bench.worker import answer
-from tgc.errors import TgcError, ToolchainError
+from tgc.errors import ToolchainError
 from tgc.run import device as devices
 
 _AT_MOST = 100  # runs a turn: SNPE's runner leaves the results of each on the device
@@ -92,18 +93,7 @@ def serve(session: Session, job: dict[str, Any]) -> None:
 
 def main() -> None:
     engine, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
-    try:
-        device = devices.parse(job["device"])
-        sdk = sdks.find(engine, device.kind)
-        there = devices.new_folder(device)
-        try:
-            serve(prepare(sdk, device, job, there), job)
-        finally:
-            devices.remove(device, there)
-    except TgcError as error:
-        answer(failure=" ".join(error.text().split())[:300])
-    except Exception as error:
-        answer(failure=f"{type(error).__name__}: {error}"[:300])
+    on_device(job, lambda device, there: serve(prepare(sdks.find(engine, device.kind), device, job, there), job))
 
 
 if __name__ == "__main__":

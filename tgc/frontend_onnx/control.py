@@ -35,6 +35,7 @@ MOST_ITERATIONS = 1 << 20
 MOST_WRITTEN_OUT = 128
 MOST_COUNTED = 1 << 16
 """Iterations that are followed to find out how often a Loop runs."""
+UNKNOWN_LENGTH = ("a Loop whose number of iterations is only known at run time", "give it a constant trip count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,18 @@ def _loop(control: Control) -> Sequence[Node] | None:
         limit = 0
     running = None if condition is None or begins is not None else b.reshape(condition, (1,))
     initial = control.given("an initial value", 2)
-    count = None if running is not None else _trips(control, limit, initial)
-    if count is not None or limit <= MOST_ITERATIONS:
-        results = control.attempt(lambda: _loop_as_scan(control, limit if count is None else count, running, initial, count is not None))
-        if not isinstance(results, TgcError):
-            return results
-        if limit > MOST_WRITTEN_OUT:
-            raise results
-    return _written_out(control, limit, running, initial)
+
+    def as_scan(length: int, counted: bool) -> Sequence[Node] | TgcError | None:
+        return control.attempt(lambda: _loop_as_scan(control, length, running, initial, counted))
+
+    results = as_scan(limit, False) if limit <= MOST_ITERATIONS else b.unsupported(*UNKNOWN_LENGTH)
+    if isinstance(results, TgcError) and running is None:
+        counted = _trips(control, limit, initial)
+        if counted is not None:
+            results, limit = as_scan(counted, True), counted
+    if isinstance(results, TgcError) and MOST_WRITTEN_OUT < limit <= MOST_ITERATIONS:
+        raise results
+    return _written_out(control, limit, running, initial) if isinstance(results, TgcError) else results
 
 
 def _trips(control: Control, limit: int, initial: Sequence[Node]) -> int | None:
@@ -135,10 +140,12 @@ def _trips(control: Control, limit: int, initial: Sequence[Node]) -> int | None:
     if outputs is None or isinstance(outputs, TgcError):
         return None
     following: dict[Node, Node] = dict(zip(states, outputs[1:], strict=False))
-    counters = _followed(outputs[0], following, number)
-    begins = {} if counters is None else {bound: fold(first) for bound, first in zip(states, initial, strict=True) if bound in counters}
+    followed = _followed(outputs[0], following, number)
+    if not followed:
+        return None
+    begins = {bound: fold(first) for bound, first in zip(states, initial, strict=True) if bound in followed}
     values: dict[Node, Array] = {bound: value.reshape(bound.shape) for bound, value in begins.items() if value is not None}
-    if counters is None or len(values) < len(counters):
+    if len(values) < len(begins):
         return None
     for count in range(min(limit, MOST_COUNTED)):
         known: dict[Node, Array] = {number: np.full(1, count, np.int64), **values}
@@ -148,19 +155,20 @@ def _trips(control: Control, limit: int, initial: Sequence[Node]) -> int | None:
     return limit if limit <= MOST_COUNTED else None
 
 
-def _followed(condition: Node, following: Mapping[Node, Node], number: Node) -> set[Node] | None:
-    """The states that `condition` depends on, through their next values too; None where it depends on anything else, or on much."""
-    counters: set[Node] = set()
+def _followed(condition: Node, following: Mapping[Node, Node], number: Node) -> set[Node]:
+    """`number` and the states, as far as `condition` depends on them, through the states' next values too. Empty where it depends on
+    nothing that changes, on anything else, or on much."""
+    found: set[Node] = set()
     pending = [condition]
     while pending:
         for node in postorder((pending.pop(),)):
             foreign = isinstance(node, Input | ScanResult) or (isinstance(node, Bound) and node != number and node not in following)
             if foreign or live.is_open(node.shape) or prod(node.shape) > SMALL:
-                return None
-            if isinstance(node, Bound) and node != number and node not in counters:
-                counters.add(node)
-                pending.append(following[node])
-    return counters
+                return set()
+            if isinstance(node, Bound) and node not in found:
+                found.add(node)
+                pending.extend([following[node]] if node in following else [])
+    return found
 
 
 def _loop_as_scan(control: Control, limit: int, running: Node | None, initial: Sequence[Node], counted: bool) -> Sequence[Node] | None:
@@ -238,7 +246,7 @@ def _written_out(control: Control, limit: int, running: Node | None, initial: Se
     alive = None if running is None else b.reshape(running, ())
     for number in range(min(limit, MOST_WRITTEN_OUT + 1)):
         if number == MOST_WRITTEN_OUT:
-            raise b.unsupported("a Loop whose number of iterations is only known at run time", "give it a constant trip count")
+            raise b.unsupported(*UNKNOWN_LENGTH)
         outputs = control.body(graph, (b.constant(np.array(number, np.int64)), b.scalar(True, BOOL), *values))
         if outputs is None:
             return None

@@ -24,6 +24,7 @@ from tgc.ir.expr import Apply, Load, Ramp, Var, children
 from tgc.ir.kernel import Block, For, If, Statement, Store
 from tgc.ir.rewrite import statements, walk
 from tgc.passes.nest import Access, strides_in
+from tgc.passes.schedule.loops import paths
 from tgc.targets import Target
 
 LATENCY = 4.0
@@ -53,7 +54,7 @@ class _Place:
 
 def seconds(body: Statement, target: Target) -> float:
     """Modelled time of one launch of the nest `body`, scheduled but not written out."""
-    places = list(_places(body, ()))
+    places = [_Place(statement, loops) for statement, loops in paths(body) if isinstance(statement, Store)]
     strides = strides_in(body)
 
     @cache
@@ -81,21 +82,6 @@ def _around(loop: For, turns: int) -> float:
     """Cycles of a loop itself, which takes so many turns in all: an innermost one runs beside its body, and ends."""
     inner = any(isinstance(each, For) and each.kind != "unroll" for each in statements(loop.body))
     return LOOP * turns if inner else EXIT * turns / loop.extent
-
-
-def _places(statement: Statement, loops: tuple[For, ...]) -> Iterator[_Place]:
-    match statement:
-        case For(_, _, body):
-            yield from _places(body, (*loops, statement))
-        case Block(parts):
-            for part in parts:
-                yield from _places(part, loops)
-        case If(_, body):
-            yield from _places(body, loops)
-        case Store():
-            yield _Place(statement, loops)
-        case _:
-            return
 
 
 def _loops(statement: Statement, around: tuple[For, ...]) -> Iterator[tuple[For, tuple[For, ...]]]:
