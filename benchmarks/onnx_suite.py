@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import onnx
@@ -55,11 +57,12 @@ class Pool:
     size: int
     limit: float
     workers: list[Worker] = field(default_factory=list)
+    scratch: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="tgc-suite-"))
 
     def run(self, jobs: list[Job]) -> Iterator[tuple[Job, str, float]]:
         """The outcome of each job, and the seconds that it took, as they come in."""
         waiting = list(reversed(jobs))
-        self.workers = [_start() for _ in range(min(self.size, len(jobs)))]
+        self.workers = [_start(self.scratch.name) for _ in range(min(self.size, len(jobs)))]
         while waiting or any(worker.job for worker in self.workers):
             for worker in self.workers:
                 if worker.job is None and waiting:
@@ -71,10 +74,11 @@ class Pool:
                     yield worker.job, answer, time.perf_counter() - worker.started
                     worker.job = None
                     if answer.startswith(("crash", "timeout")):
-                        self.workers[position] = _start()
+                        self.workers[position] = _start(self.scratch.name)
         for worker in self.workers:
             worker.pipe.send(None)
             worker.process.join()
+        self.scratch.cleanup()
 
     def _answer(self, worker: Worker, ready: bool) -> str | None:
         if ready:
@@ -89,21 +93,25 @@ class Pool:
         return None
 
 
-def _start() -> Worker:
+def _start(scratch: str) -> Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,), daemon=True)
+    process = context.Process(target=_work, args=(there, scratch), daemon=True)
     process.start()
     there.close()
     return Worker(process, here)
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, scratch: str) -> None:
+    """Answers jobs. All that they write goes to a folder in `scratch`; the objects of the runtime stay there, libraries do not."""
     from onnx_cases import outcome
 
+    tempfile.tempdir = tempfile.mkdtemp(dir=scratch)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # compilers and drivers talk
     while (job := pipe.recv()) is not None:
         pipe.send(outcome(*job))
+        for library in Path(tempfile.tempdir).glob("tgc-*/*.so"):
+            library.unlink()
 
 
 def excluded() -> dict[str, str]:

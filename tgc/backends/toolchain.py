@@ -14,6 +14,9 @@ from tgc.errors import ToolchainError
 
 SPEED_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 """What generated C deserves. None of these changes a result beyond fusing multiply-adds."""
+TABLE_FLAGS = ("-O1",)
+"""What sources deserve that are tables, and calls of a driver: no tuning, which is also spared the headers of vector types that CL/cl.h
+takes in for a tuned machine, two thirds of the time that it takes to compile them."""
 SHOWN_LINES = 12
 
 

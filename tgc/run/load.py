@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +142,11 @@ def locator(library: c.CDLL) -> Locate:
     return lambda symbol: c.addressof(c.c_char.in_dll(library, symbol))
 
 
-def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
+def shared_library(sources: list[Path], manifest: dict[str, Any], flags: Sequence[str] = SPEED_FLAGS) -> Path:
     """The library of these sources in the cache, whose key is their content, the compiler and its flags."""
     command = find_compiler()
     names = [source.name for source in sources]
-    key = hashlib.sha256(json.dumps([manifest["files"], names, command, SPEED_FLAGS, sys.platform]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([manifest["files"], names, command, flags, sys.platform]).encode()).hexdigest()[:32]
     cache = Path(tempfile.gettempdir()) / f"tgc-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
     library = cache / f"{key}.so"
     if not library.exists():
@@ -156,23 +156,24 @@ def shared_library(sources: list[Path], manifest: dict[str, Any]) -> Path:
                 raise TgcError("belongs to somebody else", str(cache), "set TMPDIR to a folder of your own")
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
                 fresh = Path(scratch) / "model.so"
-                compile_shared([_runtime_object(source, cache) if source.name.startswith("tgc_") else source for source in sources], fresh)
+                parts = [_runtime_object(source, cache, flags) if source.name.startswith("tgc_") else source for source in sources]
+                compile_shared(parts, fresh, flags)
                 os.replace(fresh, library)
         except OSError as error:
             raise TgcError(f"cannot keep the compiled library: {error.strerror}", str(cache)) from error
     return library
 
 
-def _runtime_object(source: Path, cache: Path) -> Path:
+def _runtime_object(source: Path, cache: Path, flags: Sequence[str]) -> Path:
     """The object of a source of the runtime, which all models share: compiled when it is first met."""
     headers = sorted(source.parent.glob("tgc_*.h"))
     content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (source, *headers)]
-    key = hashlib.sha256(json.dumps([content, find_compiler(), SPEED_FLAGS, sys.platform]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([content, find_compiler(), flags, sys.platform]).encode()).hexdigest()[:32]
     made = cache / f"{key}.o"
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             fresh = Path(scratch) / "runtime.o"
-            compile_object(source, fresh)
+            compile_object(source, fresh, flags)
             os.replace(fresh, made)
     return made
 

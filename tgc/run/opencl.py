@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tgc.backends.toolchain import TABLE_FLAGS
 from tgc.errors import ModelError, OptionError, TgcError, ToolchainError
 from tgc.run.abi import STATUS
 from tgc.run.load import locator, shared_library
@@ -185,7 +186,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _compiled(sources: list[Path], manifest: dict[str, Any]) -> Path:
     try:
-        return shared_library(sources, manifest)
+        return shared_library(sources, manifest, TABLE_FLAGS)
     except ToolchainError as error:
         if "cl.h" not in error.what:
             raise
