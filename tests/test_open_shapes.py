@@ -323,12 +323,6 @@ def test_images_of_open_size_grow_by_whole_numbers(mode: str) -> None:
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
 
 
-def test_images_of_open_size_are_not_resized_to_a_fixed_one() -> None:
-    text = HEAD + "g (float[1, 1, n, 8] x) => (float[1, 1, 4, 4] y) { s = Constant<value_ints=[1, 1, 4, 4]>() y = Resize(x, , , s) }"
-    with pytest.raises(UnsupportedError, match="an axis of n elements resized to 4"):
-        import_model(parser.parse_model(text), dims={"n": (1, 8)})
-
-
 SIZES_MAIN = """
 #include <stdio.h>
 #include "g.h"

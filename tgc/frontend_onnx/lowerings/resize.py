@@ -1,4 +1,5 @@
-"""Resize and Upsample, one axis after the other: each is a weighted sum of slices or gathers at places known while compiling."""
+"""Resize and Upsample, one axis after the other: each is a weighted sum of slices or gathers at places known while compiling, or, where
+its extents are open, of elements at computed places."""
 
 from __future__ import annotations
 
@@ -7,21 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
-from tgc.frontend_onnx.live import along, formula, is_open, largest, opened
+from tgc.frontend_onnx.live import along, formula, is_open, opened
 from tgc.frontend_onnx.live import place as live_place
 from tgc.frontend_onnx.lowerings.precision import in_single
+from tgc.frontend_onnx.lowerings.resize_open import OpenAxis, open_axes, stretched, with_regions
 from tgc.frontend_onnx.lowerings.sampling import Axis, Sampling, Taps, output_axes, taps
 from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import F32
 from tgc.ir.graph import Node, Shape
-from tgc.ir.lengths import Length
 
 _LEGACY = Sampling(coordinates="asymmetric", nearest_mode="floor")
 """What Upsample and the first Resize mean."""
-_BY_PLACE = ("half_pixel", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn")
-"""Where an element comes from depends on its place and the scale alone, not on how many there are."""
 
 
 @lowers("Upsample", since=7)
@@ -39,9 +38,7 @@ def resize_10(b: LoweringBuilder, x: Node, scales: Node, *, mode: str = "nearest
 
 def _by_scales(b: LoweringBuilder, x: Node, scales: list[float], mode: str) -> Node:
     how = Sampling("linear" if mode == "bilinear" else mode, _LEGACY.coordinates, _LEGACY.nearest_mode)
-    require_open_fit(b, x.shape, range(len(x.shape)), scales, how, "stretch")
-    found = output_axes(largest(x.shape), scales, None, list(range(len(x.shape))), "stretch")
-    return resized(b, x, {axis: Axis(int(x.shape[axis]), *to) for axis, to in found.items()}, how, 0.0)
+    return resized(b, x, _resized_axes(b, x.shape, range(len(x.shape)), scales, how, "stretch"), how, 0.0)
 
 
 @lowers("Resize", since=(11, 13))
@@ -99,29 +96,40 @@ def _axes(
     how: Sampling,
     axes: Sequence[int] | None,
     policy: str,
-) -> dict[int, Axis]:
+) -> dict[int, Axis | OpenAxis]:
     """What becomes of each axis. Of the inputs roi, scales and sizes, one that has no elements counts as left out."""
     roi, scales, sizes = (None if node is None or 0 in node.shape else node for node in inputs)
     chosen = list(b.axes(range(len(x.shape)) if axes is None else axes, len(x.shape)))
     factors = None if scales is None else known_floats(b, scales, "scales")
     extents = None if sizes is None else list(b.extents(sizes, "sizes"))
-    require_open_fit(b, x.shape, chosen, factors if factors is not None else extents or [], how, policy)
-    found = output_axes(largest(x.shape), factors, None if extents is None else list(largest(extents)), chosen, policy)
+    found = _resized_axes(b, x.shape, chosen, factors if factors is not None else extents, how, policy)
     if how.coordinates != "tf_crop_and_resize":
-        return {axis: Axis(int(x.shape[axis]), *to) for axis, to in found.items()}
+        return found
     if roi is None:
         raise b.invalid("tf_crop_and_resize without roi")
     region = known_floats(b, roi, "roi")
-    ends = zip(region[: len(chosen)], region[len(chosen) :], strict=True)
-    return {axis: Axis(x.shape[axis], *to, *part) for (axis, to), part in zip(found.items(), ends, strict=True)}
+    return with_regions(found, dict(zip(chosen, zip(region[: len(chosen)], region[len(chosen) :], strict=True), strict=True)))
 
 
-def resized(b: LoweringBuilder, x: Node, axes: dict[int, Axis], how: Sampling, extrapolation: float) -> Node:
+def _resized_axes(
+    b: LoweringBuilder, shape: Shape, axes: Sequence[int], wanted: Sequence[float] | None, how: Sampling, policy: str
+) -> dict[int, Axis | OpenAxis]:
+    """wanted: a scale (float) or size (int) for each of `axes`."""
+    if wanted is None or len(wanted) != len(axes):
+        raise b.invalid(f"{'neither scales nor sizes' if wanted is None else f'{list(wanted)}'} for axes {list(axes)}")
+    opened = open_axes(b, shape, axes, wanted, how, policy)
+    rest = {axis: to for axis, to in zip(axes, wanted, strict=True) if axis not in opened}
+    return {**{axis: Axis(shape[axis], *to) for axis, to in output_axes(shape, rest, policy).items()}, **opened}
+
+
+def resized(b: LoweringBuilder, x: Node, axes: dict[int, Axis | OpenAxis], how: Sampling, extrapolation: float) -> Node:
     """`x` along each of `axes` in turn, those that shrink most first."""
 
     def every(wide: Node) -> Node:
-        for axis, to in sorted(axes.items(), key=lambda item: (item[1].out / max(1, item[1].size), item[0])):
-            if to.out != to.size or to.scale != 1 or (to.start, to.end) != (0.0, 1.0):
+        for axis, to in sorted(axes.items(), key=lambda item: (int(item[1].out) / max(1, int(item[1].size)), item[0])):
+            if isinstance(to, OpenAxis):
+                wide = stretched(b, wide, axis, to, how, extrapolation)
+            elif to.out != to.size or to.scale != 1 or (to.start, to.end) != (0.0, 1.0):
                 if is_open(wide.shape[axis : axis + 1]):
                     wide = _along_open(b, wide, axis, to, how)
                 else:
@@ -143,25 +151,6 @@ def _along_open(b: LoweringBuilder, x: Node, axis: int, to: Axis, how: Sampling)
     place = formula(b, shape, lambda n: scalar.minimum(live_place(axis), scalar.sub(n, 1)), size)
     out = _along(b, along(b, x, axis, place, shape), axis, taps(to, how), 0.0)
     return opened(b, out, (*x.shape[:axis], size * round(to.scale), *x.shape[axis + 1 :]))
-
-
-def require_open_fit(b: LoweringBuilder, shape: Shape, axes: Sequence[int], wanted: Sequence[float], how: Sampling, policy: str) -> None:
-    """Raises UnsupportedError where an open axis is neither kept nor a whole number of times larger with nothing changed by where it ends.
-
-    wanted: a scale or size for each of `axes`.
-    """
-    for axis, to in zip(axes, wanted, strict=False):
-        size = shape[axis]
-        if not isinstance(size, Length):
-            if isinstance(to, Length):
-                raise b.unsupported(f"an axis of {size} elements resized to {to}")
-            continue
-        times = int(to) // max(1, int(size)) if isinstance(to, int) else int(to)
-        kept = to == size if isinstance(to, Length) else to == 1 and not isinstance(to, int)
-        whole = times >= 1 and (size * times == to if isinstance(to, int) else times == to)
-        by_place = how.coordinates in _BY_PLACE and not how.exclude_outside and not how.antialias
-        if policy != "stretch" or how.coordinates == "tf_crop_and_resize" or not (kept or (whole and by_place)):
-            raise b.unsupported(f"an axis of {size} elements resized {'to' if isinstance(to, int) else 'by'} {to}", "pin its size")
 
 
 def _along(b: LoweringBuilder, x: Node, axis: int, sampled: Taps, extrapolation: float) -> Node:

@@ -5,7 +5,7 @@ Resizing is separable: each axis on its own is a sparse matrix of `taps` entries
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,23 +146,20 @@ def _weighted(position: Floats, axis: Axis, how: Sampling) -> tuple[Indices, Flo
     return indices, weights
 
 
-def output_axes(
-    shape: tuple[int, ...], scales: list[float] | None, sizes: list[int] | None, axes: list[int], policy: str
-) -> dict[int, tuple[int, float]]:
-    """For each of `axes`: (output extent, scale). `scales` or `sizes` has one entry for each. Raises ModelError."""
-    wanted = scales if scales is not None else sizes
-    if wanted is None or len(wanted) != len(axes) or min(wanted, default=1) <= 0:
-        raise ModelError(f"sizes {sizes}, scales {scales} for axes {axes}")
-    if scales is not None:
+def output_axes(shape: tuple[int, ...], wanted: Mapping[int, float], policy: str) -> dict[int, tuple[int, float]]:
+    """(output extent, scale) of each axis in `wanted`, which has a scale (float) or a size (int) for it. Raises ModelError."""
+    if min(wanted.values(), default=1) <= 0:
+        raise ModelError(f"axes are resized to {dict(wanted)}")
+    scales = {axis: to for axis, to in wanted.items() if not isinstance(to, int)}
+    if scales:
         # in single precision, as ONNX's shape inference rounds
-        return {axis: (int(np.floor(np.float32(shape[axis]) * np.float32(scale))), scale) for axis, scale in zip(axes, scales, strict=True)}
-    assert sizes is not None
-    ratios = [size / shape[axis] for axis, size in zip(axes, sizes, strict=True)]
+        return {axis: (int(np.floor(np.float32(shape[axis]) * np.float32(scale))), scale) for axis, scale in scales.items()}
+    ratios = {axis: size / shape[axis] for axis, size in wanted.items()}
     match policy:
         case "stretch":
-            return {axis: (size, ratio) for axis, size, ratio in zip(axes, sizes, ratios, strict=True)}
+            return {axis: (int(size), ratios[axis]) for axis, size in wanted.items()}
         case "not_larger" | "not_smaller":
-            scale = min(ratios) if policy == "not_larger" else max(ratios)
-            return {axis: (int(np.floor(scale * shape[axis] + 0.5)), scale) for axis in axes}
+            scale = (min if policy == "not_larger" else max)(ratios.values(), default=1.0)
+            return {axis: (int(np.floor(scale * shape[axis] + 0.5)), scale) for axis in wanted}
         case _:
             raise UnsupportedError(f"keep_aspect_ratio_policy is {policy!r}")
