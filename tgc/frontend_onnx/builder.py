@@ -278,7 +278,11 @@ class LoweringBuilder:
     def pad(self, x: Node, low: Sequence[int], high: Sequence[int], value: float | bool = 0) -> Node:
         """`low` and `high` elements of `value` at the ends of each axis; a negative number crops."""
         if live.is_open((*low, *high)):
-            raise self.unsupported(f"padding of {list(low)} and {list(high)}")
+            for axis, (before, after) in enumerate(zip(low, high, strict=True)):
+                if live.is_open((before, after)):
+                    x = live.padded(self, x, axis, before, after, literal(value, x.dtype))
+            done = [live.is_open(ends) for ends in zip(low, high, strict=True)]
+            low, high = ([0 if gone else n for n, gone in zip(ends, done, strict=True)] for ends in (low, high))
         if live.is_open(x.shape):
             return self._pad_open(x, low, high, literal(value, x.dtype))
         starts = [max(0, -a) for a in low]

@@ -16,7 +16,7 @@ from tgc.ir import scalar
 from tgc.ir.dtypes import BOOL, I64
 from tgc.ir.expr import Arg, Coordinate, Expr, Lit
 from tgc.ir.graph import Node, Shape
-from tgc.ir.lengths import Atom, Larger, Length, Polynomial, Quotient, Symbol, polynomial
+from tgc.ir.lengths import Atom, Larger, Length, Polynomial, Quotient, Symbol, larger, polynomial
 
 if TYPE_CHECKING:
     from tgc.frontend_onnx.builder import LoweringBuilder
@@ -226,6 +226,37 @@ def along(b: LoweringBuilder, x: Node, axis: int, index: Node, shape: Shape) -> 
     """`x` read at `index` along one axis, at the output's own coordinates along the others."""
     places = tuple(index if d == axis else b.coordinate(shape, d, I64) for d in range(len(shape)))
     return b.graph.gather(x, places, shape)
+
+
+def padded(b: LoweringBuilder, x: Node, axis: int, low: int, high: int, value: Lit) -> Node:
+    """`x` with so many elements of `value` at the ends of `axis`, both open or not; a negative number crops."""
+    size = x.shape[axis]
+    shape = (*x.shape[:axis], larger(low + size + high, 0), *x.shape[axis + 1 :])
+    index = formula(b, shape, lambda first: scalar.sub(place(axis), first), low)
+    inside = b.graph.map(scalar.ge(Arg(0, I64), 0), index)
+    before_end = formula(b, shape, lambda first, count: scalar.lt(scalar.sub(place(axis), first), count), low, size)
+    both = scalar.logical_and(Arg(0, BOOL), Arg(1, BOOL))
+    read = along(b, x, axis, index, shape)
+    return b.graph.map(scalar.where(both, Arg(2, x.dtype), value), inside, before_end, read)
+
+
+def mirrored(b: LoweringBuilder, x: Node, axis: int, low: int, high: int, mode: str) -> Node:
+    """`x` with `low` and `high` copies of its own elements at the ends of `axis`, none of them negative, as numpy.pad does."""
+    size = x.shape[axis]
+    shape = (*x.shape[:axis], low + size + high, *x.shape[axis + 1 :])
+
+    def source(first: Expr, count: Expr) -> Expr:
+        at, last = scalar.sub(place(axis), first), scalar.sub(count, 1)
+        match mode:
+            case "edge":
+                return scalar.maximum(scalar.minimum(at, last), 0)
+            case "wrap":
+                return scalar.mod(at, scalar.maximum(count, 1))
+            case _:  # there and back again
+                lap = scalar.mod(at, scalar.maximum(scalar.mul(last, 2), 1))
+                return scalar.minimum(lap, scalar.sub(scalar.mul(last, 2), lap))
+
+    return along(b, x, axis, formula(b, shape, source, low, size), shape)
 
 
 def cut(b: LoweringBuilder, x: Node, axis: int, start: int, count: int, step: int) -> Node:

@@ -11,6 +11,8 @@ from onnx import NodeProto, helper, shape_inference, version_converter
 
 from tgc.errors import UnsupportedError
 
+_ODD = 10007
+"""The first number that stands for a dimension with a name."""
 FIRST = 7
 """The first opset whose operators have lowerings."""
 
@@ -21,7 +23,7 @@ def modernised(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     if not versions or versions[0] >= FIRST:
         return model
     try:
-        return version_converter.convert_version(_broadcast_as_numpy(model), FIRST)
+        return _with_names(version_converter.convert_version(_with_numbers(_broadcast_as_numpy(model)), FIRST), model)
     except (RuntimeError, ValueError, TypeError, version_converter.ConvertError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = f"export it again to opset {FIRST} or newer"
@@ -46,6 +48,25 @@ def _broadcast_as_numpy(model: onnx.ModelProto) -> onnx.ModelProto:
     del made.graph.node[:]
     made.graph.node.extend(nodes)
     return made
+
+
+def _with_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with an odd number for each dimension that has a name, which the converter cannot read."""
+    numbers: dict[str, int] = {}
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = numbers.setdefault(dim.dim_param, _ODD + 2 * len(numbers))
+    return model
+
+
+def _with_names(converted: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """`converted` with inputs and outputs of the shapes that `model` says, and nothing said about what is between."""
+    del converted.graph.value_info[:]
+    declared = {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    for value in (*converted.graph.input, *converted.graph.output):
+        value.type.CopyFrom(declared[value.name].type)
+    return converted
 
 
 def _missing_axes(node: NodeProto, ranks: dict[str, int]) -> list[int]:

@@ -9,12 +9,12 @@ import numpy as np
 
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.folding import fold
-from tgc.frontend_onnx.live import cut, is_open
+from tgc.frontend_onnx.live import cut, is_open, mirrored
 from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir.dtypes import BOOL
 from tgc.ir.graph import Node
-from tgc.ir.lengths import Length, larger, smaller
+from tgc.ir.lengths import larger, polynomial, smaller
 
 
 @lowers("Slice", since=1)
@@ -114,7 +114,7 @@ def pad_2(b: LoweringBuilder, x: Node, *, pads: tuple[int, ...], mode: str = "co
 @lowers("Pad", since=(11, 13))
 def pad_11(b: LoweringBuilder, x: Node, pads: Node, constant_value: Node | None = None, *, mode: str = "constant") -> Node:
     """`x` with `pads` elements around it: before along each axis, then after along each."""
-    return padded(b, x, b.known_ints(pads, "pads"), mode, constant_value, None)
+    return padded(b, x, b.extents(pads, "pads"), mode, constant_value, None)
 
 
 @lowers("Pad", since=(18, 19, 21, 23, 24, 25))
@@ -122,7 +122,7 @@ def pad(
     b: LoweringBuilder, x: Node, pads: Node, constant_value: Node | None = None, axes: Node | None = None, *, mode: str = "constant"
 ) -> Node:
     """The same along `axes` only."""
-    return padded(b, x, b.known_ints(pads, "pads"), mode, constant_value, None if axes is None else b.known_ints(axes, "axes"))
+    return padded(b, x, b.extents(pads, "pads"), mode, constant_value, None if axes is None else b.known_ints(axes, "axes"))
 
 
 def padded(b: LoweringBuilder, x: Node, pads: Sequence[int], mode: str, value: Node | None, axes: Sequence[int] | None) -> Node:
@@ -157,13 +157,20 @@ def _surrounded(b: LoweringBuilder, x: Node, low: list[int], high: list[int], va
 
 def _mirrored(b: LoweringBuilder, x: Node, axis: int, low: int, high: int, mode: str) -> Node:
     """`x` with copies of its own elements around it along `axis`: cropped first, then filled as numpy.pad does."""
-    if isinstance(x.shape[axis], Length):
-        if low or high:
-            raise b.unsupported(f"padding of an axis of {x.shape[axis]} elements with mode {mode!r}")
-        return x
+    if is_open((x.shape[axis], low, high)):
+        return _mirrored_open(b, x, axis, low, high, mode)
     start, end = max(0, -low), x.shape[axis] - max(0, -high)
     if end <= start:
         raise b.invalid(f"padding of {low} and {high} on an axis of {x.shape[axis]} elements with mode {mode!r}")
     kept = np.arange(start, end)
     places = np.pad(kept, (max(0, low), max(0, high)), mode=mode)  # type: ignore[call-overload]
     return take(b, x, axis, places.tolist(), most_runs=3)
+
+
+def _mirrored_open(b: LoweringBuilder, x: Node, axis: int, low: int, high: int, mode: str) -> Node:
+    """`_mirrored` where one of the three numbers is open."""
+    start, end = larger(-low, 0), x.shape[axis] - larger(-high, 0)
+    if is_open((start,)) or start or polynomial(end) != polynomial(x.shape[axis]):
+        x = cut(b, x, axis, start, larger(end - start, 0), 1)
+    before, after = larger(low, 0), larger(high, 0)
+    return x if polynomial(before + after) == () else mirrored(b, x, axis, before, after, mode)

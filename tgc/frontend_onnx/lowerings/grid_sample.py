@@ -46,16 +46,16 @@ def grid_sample(
     positions = []
     for d, size in enumerate(x.shape[2:]):
         part = b.reshape(b.narrow(wide, -1, rank - 1 - d, 1), (x.shape[0], 1, *grid.shape[1:-1]))
-        positions.append(b.elementwise(_unnormalised(size, bool(align_corners)), part))
+        positions.append(b.elementwise(_unnormalised(bool(align_corners)), part, b.scalar(size, part.dtype)))
     how = Between(_MODES[mode], _PADDINGS[padding_mode], 0.0 if align_corners else 0.5)
     return b.cast(interpolated(b, x, None, positions, how), x.dtype)
 
 
-def _unnormalised(size: int, corners: bool) -> Callable[[Expr], Expr]:
-    """-1 .. 1 to elements: between the centres of the outermost, or between their outer edges."""
+def _unnormalised(corners: bool) -> Callable[[Expr, Expr], Expr]:
+    """-1 .. 1 to so many elements: between the centres of the outermost, or between their outer edges."""
     if corners:
-        return lambda g: scalar.mul(scalar.mul(scalar.add(g, 1), 0.5), size - 1.0)
-    return lambda g: scalar.mul(scalar.sub(scalar.mul(scalar.add(g, 1), float(size)), 1), 0.5)
+        return lambda g, size: scalar.mul(scalar.mul(scalar.add(g, 1), 0.5), scalar.sub(size, 1))
+    return lambda g, size: scalar.mul(scalar.sub(scalar.mul(scalar.add(g, 1), size), 1), 0.5)
 
 
 @lowers("DeformConv", since=(19, 22))

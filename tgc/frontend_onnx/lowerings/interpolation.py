@@ -17,6 +17,8 @@ Mode = Literal["nearest", "linear", "cubic"]
 Padding = Literal["zeros", "border", "reflection"]
 TAPS: dict[Mode, int] = {"nearest": 1, "linear": 2, "cubic": 4}
 _CUBIC_A = -0.75
+_SHORT = 2.0**-20
+"""The span of an axis of one element, mirrored at its centre: too short to leave it, and nothing is divided by 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def weighted(b: LoweringBuilder, x: Node, rows: Node | None, positions: Sequence
         axis = 2 + len(out) + number
         own = (*position.shape, *(taps if d == number else 1 for d in range(count)))
         wide = b.expand(b.reshape(position, (*position.shape, *(1,) * count)), own)
-        index, weight = _tap(b, wide, axis, x.shape[2 + number], how)
+        index, weight = _tap(b, wide, axis, b.scalar(x.shape[2 + number], position.dtype), how)
         coordinates.append(index)
         weights.append(weight)
     values = b.cast(b.gather(x, coordinates, shape), positions[0].dtype)
@@ -60,36 +62,36 @@ def interpolated(b: LoweringBuilder, x: Node, rows: Node | None, positions: Sequ
     return b.reduce(ops.ADD, values, range(rank - count, rank), keepdims=False)
 
 
-def _tap(b: LoweringBuilder, position: Node, axis: int, size: int, how: Between) -> tuple[Node, Node]:
-    """Where each tap along `axis` falls on a spatial axis of `size` elements, and its weight."""
+def _tap(b: LoweringBuilder, position: Node, axis: int, extent: Node, how: Between) -> tuple[Node, Node]:
+    """Where each tap along `axis` falls on a spatial axis of `extent` elements, a scalar of the type of `position`, and its weight."""
     first = -1 if how.mode == "cubic" else 0
 
-    def limited(place: Expr) -> Expr:
+    def limited(place: Expr, size: Expr) -> Expr:
         at = scalar.round_half_even(place) if how.mode == "nearest" else place
         match how.padding:
-            case "zeros":
-                return scalar.clip(at, -4.0, size + 3.0)
-            case "border":
-                return scalar.clip(at, 0.0, size - 1.0)
+            case "border" if how.mode != "cubic":
+                return scalar.clip(at, 0.0, scalar.sub(size, 1.0))
+            case "zeros" | "border":  # where all taps are outside; a cubic is drawn through repeated edges, as PyTorch draws it
+                return scalar.clip(at, -4.0, scalar.add(size, 3.0))
             case "reflection":
                 return reflected(at, how.edge, size)
 
-    def tap(place: Expr) -> Expr:
-        return scalar.add(scalar.floor(limited(place)), ex.cast(scalar.add(ex.cast(Coordinate(axis), I32), first), place.dtype))
+    def tap(place: Expr, size: Expr) -> Expr:
+        return scalar.add(scalar.floor(limited(place, size)), ex.cast(scalar.add(ex.cast(Coordinate(axis), I32), first), place.dtype))
 
-    def index(place: Expr) -> Expr:
-        at = reflected(tap(place), how.edge, size) if how.padding == "reflection" else tap(place)
-        return ex.cast(scalar.clip(at, -4.0, size + 3.0), I32)
+    def index(place: Expr, size: Expr) -> Expr:
+        at = reflected(tap(place, size), how.edge, size) if how.padding == "reflection" else tap(place, size)
+        return ex.cast(scalar.clip(at, 0.0, scalar.sub(size, 1.0)), I32)
 
-    def weight(place: Expr) -> Expr:
-        at = tap(place)
-        share = _weight(scalar.abs(scalar.sub(limited(place), at)), how.mode)
+    def weight(place: Expr, size: Expr) -> Expr:
+        at = tap(place, size)
+        share = _weight(scalar.abs(scalar.sub(limited(place, size), at)), how.mode)
         if how.padding != "zeros":
             return share
-        inside = scalar.logical_and(scalar.ge(at, 0), scalar.lt(at, float(size)))
+        inside = scalar.logical_and(scalar.ge(at, 0), scalar.lt(at, size))
         return scalar.where(inside, share, 0)
 
-    return b.elementwise(index, position), b.elementwise(weight, position)
+    return b.elementwise(index, position, extent), b.elementwise(weight, position, extent)
 
 
 def _weight(distance: Expr, mode: Mode) -> Expr:
@@ -107,13 +109,11 @@ def _weight(distance: Expr, mode: Mode) -> Expr:
             return scalar.where(scalar.le(distance, 1), near, scalar.sub(far, 4 * a))
 
 
-def reflected(place: Expr, edge: float, size: int) -> Expr:
+def reflected(place: Expr, edge: float, size: Expr) -> Expr:
     """`place` mirrored at -edge and at size - 1 + edge until it is between them."""
-    low, span = -edge, size - 1 + 2 * edge
-    if span <= 0:
-        return scalar.lit(0, place)
+    low, span = -edge, scalar.maximum(scalar.add(size, 2 * edge - 1.0), _SHORT)
     distance = scalar.abs(scalar.sub(place, low))
     laps = scalar.floor(scalar.div(distance, span))
     rest = scalar.sub(distance, scalar.mul(laps, span))
     odd = scalar.ne(scalar.mul(scalar.floor(scalar.mul(laps, 0.5)), 2), laps)
-    return scalar.where(odd, scalar.sub(low + span, rest), scalar.add(rest, low))
+    return scalar.where(odd, scalar.sub(scalar.add(span, low), rest), scalar.add(rest, low))

@@ -61,22 +61,23 @@ def _indices(b: LoweringBuilder, x: Node, padded: Node, largest: Node, axes: Seq
     """For each window, the flat index in `x` of the first element, in row-major order, that equals `largest`: [N, C, *out] i64."""
     rank = len(axes)
     windows = windowed(b, padded, axes, 2)
-    last = prod(x.shape) - 1
+    last = int(prod(x.shape)) - 1
     places = [_integer(0), _integer(1), *(_place(d, rank, axis) for d, axis in enumerate(axes))]
-    inside = [scalar.logical_and(scalar.ge(p, 0), scalar.lt(p, a.extent)) for p, a in zip(places[2:], axes, strict=True)]
-    flat: Expr = places[0]
-    for place, size in zip(places[1:], x.shape[1:], strict=True):
-        flat = scalar.add(scalar.mul(flat, size), place)
+    sizes = [b.scalar(size, I64) for size in x.shape[1:]]
 
-    def candidate(value: Expr, best: Expr) -> Expr:
-        hit = scalar.eq(value, best)
-        for condition in inside:
-            hit = scalar.logical_and(hit, condition)
+    def candidate(value: Expr, best: Expr, *sizes: Expr) -> Expr:
+        hit, flat = scalar.eq(value, best), places[0]
+        for place, size in zip(places[1:], sizes, strict=True):
+            flat = scalar.add(scalar.mul(flat, size), place)
+        for place, size in zip(places[2:], sizes[1:], strict=True):
+            hit = scalar.logical_and(hit, scalar.logical_and(scalar.ge(place, 0), scalar.lt(place, size)))
         return scalar.where(hit, scalar.neg(flat), -last)
 
     best = b.reshape(largest, (*largest.shape, *(1,) * rank))
-    found = b.reduce(ops.MAX, b.elementwise(candidate, windows, best), range(2 + rank, 2 + 2 * rank), keepdims=False)
-    return b.elementwise(lambda i: _column_major(scalar.neg(i), x.shape[2:]) if column_major else scalar.neg(i), found)
+    found = b.reduce(ops.MAX, b.elementwise(candidate, windows, best, *sizes), range(2 + rank, 2 + 2 * rank), keepdims=False)
+    if not column_major:
+        return b.elementwise(scalar.neg, found)
+    return b.elementwise(lambda i, *spatial: _column_major(scalar.neg(i), spatial), found, *sizes[1:])
 
 
 def _integer(axis: int) -> Expr:
@@ -90,16 +91,19 @@ def _place(d: int, rank: int, axis: Sliding) -> Expr:
     return scalar.sub(scalar.add(start, tap), axis.low)
 
 
-def _column_major(flat: Expr, spatial: tuple[int, ...]) -> Expr:
+def _column_major(flat: Expr, spatial: tuple[Expr, ...]) -> Expr:
     """A row-major flat index as the index of the same element where the first spatial axis runs fastest."""
+    before: list[Expr] = [Lit(1, I64)]
+    for size in spatial:
+        before.append(scalar.mul(before[-1], size))
     out: Expr = Lit(0, I64)
     rest = flat
     for d in reversed(range(len(spatial))):
         quotient = scalar.int_div(rest, spatial[d])
         place = scalar.sub(rest, scalar.mul(quotient, spatial[d]))
-        out = scalar.add(out, scalar.mul(place, prod(spatial[:d])))
+        out = scalar.add(out, scalar.mul(place, before[d]))
         rest = quotient
-    return scalar.add(out, scalar.mul(rest, prod(spatial)))
+    return scalar.add(out, scalar.mul(rest, before[-1]))
 
 
 @lowers("AveragePool", since=(7, 10, 11, 19, 22))

@@ -70,8 +70,8 @@ def _roi_align(
         place = b.elementwise(
             lambda s, e, d=d: _sample_place(s, e, scale, half, out[d], samples, d), b.expand(start, shape), b.expand(end, shape)
         )
-        size = float(x.shape[2 + d])
-        inside.append(b.elementwise(lambda p, n=size: scalar.logical_and(scalar.ge(p, -1.0), scalar.le(p, n)), place))
+        size = b.scalar(x.shape[2 + d], place.dtype)
+        inside.append(b.elementwise(lambda p, n: scalar.logical_and(scalar.ge(p, -1.0), scalar.le(p, n)), place, size))
         positions.append(b.broadcast_to(place, (rois.shape[0], 1, *out, samples, samples)))
     values, _ = weighted(b, x, rows, positions, Between("linear", "border"))
     seen = b.elementwise(scalar.logical_and, *inside)
@@ -99,11 +99,11 @@ def _shares(b: LoweringBuilder, rois: Node, d: int, half: bool, bins: int, size:
     Samples are at least half an element apart, so that few of however many fall into the image.
     """
     wide = b.cast(rois, wide_type(rois))
-    most = 2 * (size + 2) + 2
+    most = 2 * (int(size) + 2) + 2
     shape = (rois.shape[0], bins, size, most)
     start, end = (b.expand(b.reshape(b.narrow(wide, 1, 1 - d + n, 1), (shape[0], 1, 1, 1)), shape) for n in (0, 2))
 
-    def share(start: Expr, end: Expr) -> Expr:
+    def share(start: Expr, end: Expr, extent: Expr) -> Expr:
         first, width = _bin(start, end, scale, half, bins)
         count = scalar.maximum(scalar.ceil(width), 1.0)
         step = scalar.div(width, count)
@@ -111,11 +111,11 @@ def _shares(b: LoweringBuilder, rois: Node, d: int, half: bool, bins: int, size:
         skipped = scalar.floor(scalar.div(scalar.sub(-2.0, low), scalar.maximum(step, 1e-6)))
         number = scalar.add(scalar.maximum(skipped, 0.0), ex.cast(Coordinate(3), start.dtype))
         place = scalar.add(low, scalar.mul(scalar.add(number, 0.5), step))
-        inside = scalar.logical_and(scalar.lt(number, count), scalar.logical_and(scalar.ge(place, -1.0), scalar.le(place, float(size))))
-        apart = scalar.abs(scalar.sub(scalar.clip(place, 0.0, size - 1.0), ex.cast(Coordinate(2), start.dtype)))
+        inside = scalar.logical_and(scalar.lt(number, count), scalar.logical_and(scalar.ge(place, -1.0), scalar.le(place, extent)))
+        apart = scalar.abs(scalar.sub(scalar.clip(place, 0.0, scalar.sub(extent, 1.0)), ex.cast(Coordinate(2), start.dtype)))
         return scalar.where(inside, scalar.div(scalar.maximum(scalar.sub(1.0, apart), 0.0), count), 0.0)
 
-    return b.reduce(ops.ADD, b.elementwise(share, start, end), (3,), keepdims=False)
+    return b.reduce(ops.ADD, b.elementwise(share, start, end, b.scalar(size, wide.dtype)), (3,), keepdims=False)
 
 
 def _bin(start: Expr, end: Expr, scale: float, half: bool, bins: int) -> tuple[Expr, Expr]:

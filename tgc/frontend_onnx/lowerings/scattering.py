@@ -131,9 +131,13 @@ def max_unpool(
     steps, around = strides or (1,) * rank, pads or (0,) * 2 * rank
     spatial = tuple((n - 1) * steps[d] - around[d] - around[d + rank] + kernel_shape[d] for d, n in enumerate(x.shape[2:]))
     natural = (*x.shape[:2], *spatial)
-    wanted = natural if output_shape is None else b.known_ints(output_shape, "output_shape")
-    flat = scattered(b, b.full((prod(natural),), 0, x.dtype), [b.reshape(indices, (prod(x.shape),))], b.reshape(x, (prod(x.shape),)))
-    whole = b.reshape(flat, natural)
+    wanted = natural if output_shape is None else b.extents(output_shape, "output_shape")
+    count, room = int(prod(x.shape)), int(prod(natural))
+    # What lies beyond the live part goes to a place after the last.
+    places = live.settled(b, live.masked(b, indices, range(rank + 2), scalar.lit(room, indices.dtype)))
+    size = room + live.is_open(x.shape)
+    flat = scattered(b, b.full((size,), 0, x.dtype), [b.reshape(places, (count,))], b.reshape(live.settled(b, x), (count,)))
+    whole = b.reshape(live.opened(b, b.narrow(flat, 0, 0, room), (prod(natural),)), natural)
     if wanted == natural:
         return whole
     return b.pad(whole, (0,) * len(natural), tuple(w - n for w, n in zip(wanted, natural, strict=True)))

@@ -17,7 +17,7 @@ from tgc.frontend_onnx.lowerings.taking import take
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import ops, scalar
 from tgc.ir.dtypes import BOOL, I64
-from tgc.ir.expr import Expr
+from tgc.ir.expr import Expr, Lit
 from tgc.ir.graph import Node
 from tgc.ir.lengths import Symbol, of_symbol
 
@@ -93,15 +93,17 @@ def unique(b: LoweringBuilder, x: Node, *, axis: int | None = None, sorted: int 
     """
     source = b.reshape(x, (prod(x.shape),)) if axis is None else x
     along = 0 if axis is None else b.axis(axis, len(x.shape))
-    size = source.shape[along]
-    rest = prod(source.shape) // max(1, size)
+    live_size, others = source.shape[along], [d for d in range(len(source.shape)) if d != along]
+    whole = live.settled(b, live.masked(b, source, others, scalar.lit(0, source.dtype)))
+    size = whole.shape[along]
+    rest = prod(whole.shape) // max(1, size)
     if size == 0 or size * size * rest > MOST_PAIRS:
         raise b.unsupported(f"{size} slices of {rest} elements")
-    order = [along, *(d for d in range(len(source.shape)) if d != along)]
-    same, less = _compared(b, b.reshape(b.permute(source, order), (size, rest)))
+    same, less = _compared(b, b.reshape(b.permute(whole, [along, *others]), (size, rest)))
     row, column = (live.place(d) for d in (0, 1))
     earlier = b.elementwise(lambda e: scalar.logical_and(e, scalar.lt(column, row)), same)
     first = b.elementwise(scalar.logical_not, b.reduce(ops.MAX, earlier, (1,), keepdims=False))
+    first = _within(b, first, live_size, scalar.lit(False, BOOL))
     before = less if sorted else b.graph.map(scalar.lt(column, row), shape=(size, size))
     ranks = _count(b, b.elementwise(scalar.logical_and, before, b.unsqueeze(first, (0,))))
     length = counted_length(b, b.reduce(ops.ADD, b.cast(first, I64), (0,), keepdims=False), size)
@@ -113,9 +115,15 @@ def unique(b: LoweringBuilder, x: Node, *, axis: int | None = None, sorted: int 
         b.broadcast_to(b.unsqueeze(first, (0,)), (size, size)), b.unsqueeze(ranks, (0,)),
     )  # fmt: skip
     indices = live.opened(b, b.reduce(ops.ADD, places, (1,), keepdims=False), (length,))
-    members = b.elementwise(lambda r: scalar.eq(r, row), b.broadcast_to(b.unsqueeze(inverse, (0,)), (size, size)))
+    ranked = _within(b, inverse, live_size, scalar.lit(-1, I64))
+    members = b.elementwise(lambda r: scalar.eq(r, row), b.broadcast_to(b.unsqueeze(ranked, (0,)), (size, size)))
     counts = live.opened(b, _count(b, members), (length,))
-    return picked(b, source, along, indices), indices, inverse, counts
+    return picked(b, source, along, indices), indices, live.opened(b, inverse, (live_size,)), counts
+
+
+def _within(b: LoweringBuilder, x: Node, size: int, value: Lit) -> Node:
+    """`x`, a vector, with `value` from place `size` on."""
+    return live.settled(b, live.masked(b, live.opened(b, x, (size,)), (0,), value))
 
 
 def _count(b: LoweringBuilder, mask: Node) -> Node:

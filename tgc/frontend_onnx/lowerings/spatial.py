@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tgc.errors import ModelError
+from tgc.ir.lengths import larger, smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Sliding:
 
     @property
     def overhang(self) -> int:
-        return max(0, (self.count - 1) * self.stride + self.reach - (self.low + self.extent + self.high))
+        return larger(0, (self.count - 1) * self.stride + self.reach - (self.low + self.extent + self.high))
 
     def taps(self, position: int, first: int, end: int) -> int:
         """How many taps of window `position` fall on elements first <= i < end, counted from the first real element."""
@@ -115,7 +116,7 @@ def _axis(extent: int, size: int, stride: int, dilation: int, low: int, high: in
     match auto_pad:
         case "SAME_UPPER" | "SAME_LOWER":
             count = -(-extent // stride)
-            total = max(0, (count - 1) * stride + reach - extent)
+            total = larger(0, (count - 1) * stride + reach - extent)
             low = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
             return Sliding(extent, size, stride, dilation, low, total - low, count)
         case "VALID":
@@ -128,6 +129,6 @@ def _axis(extent: int, size: int, stride: int, dilation: int, low: int, high: in
     if room < 0 and not (ceil_mode and room > -stride):
         raise ModelError(f"a window of {reach} elements over {extent} with padding {low} and {high}")
     count = -(-room // stride) + 1 if ceil_mode else room // stride + 1
-    if ceil_mode and (count - 1) * stride >= extent + low:
-        count -= 1  # a window that starts in the padding after the end is left out
+    if ceil_mode:  # a window that starts in the padding after the end is left out
+        count = smaller(count, -(-(extent + low) // stride))
     return Sliding(extent, size, stride, dilation, low, high, count)

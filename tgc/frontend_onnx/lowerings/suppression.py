@@ -33,9 +33,12 @@ def non_max_suppression(
     center_point_box: int = 0,
 ) -> Node:
     """Boxes [B, N, 4], scores [B, C, N] -> (batch, class, box) of those that are kept, best first in each class: [as many, 3] i64."""
-    batch, classes, count = scores.shape
-    if boxes.shape != (batch, count, 4):
+    if boxes.shape != (scores.shape[0], scores.shape[2], 4):
         raise b.invalid(f"boxes of shape {list(boxes.shape)} with scores of shape {list(scores.shape)}")
+    # A box that is not there counts as one that is dropped.
+    scores = live.settled(b, live.masked(b, scores, range(3), scalar.lit(_DROPPED, scores.dtype)))
+    boxes = live.settled(b, boxes)
+    batch, classes, count = scores.shape
     limit = None if max_output_boxes_per_class is None else fold(max_output_boxes_per_class)
     most = 0 if max_output_boxes_per_class is None else count if limit is None else min(count, max(0, int(limit.reshape(-1)[0])))
     if batch * classes * most == 0:
