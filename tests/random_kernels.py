@@ -17,8 +17,8 @@ from tgc.ir.expr import Buffer, Expr, Load, Var
 from tgc.ir.index import Index
 from tgc.ir.interpret import run_kernel
 from tgc.ir.kernel import Alloc, For, Kernel, Parameter, Statement, Store, block
-from tgc.ir.rewrite import statements
-from tgc.ir.schedule import Bind, Distribute, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.rewrite import statements, substitute
+from tgc.ir.schedule import Bind, Distribute, Fuse, Keep, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.apply import Scheduled, Scheduling, rearranged
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -52,12 +52,20 @@ class _Maker:
         return Store(self.out, ix.to_expr(place), value)
 
     def reductions(self) -> Statement:
+        inner_before: list[tuple[Var, int]] = []
+        value_before: Expr = ex.index(0)
         totals = [Buffer(f"acc{n}", self.dtype, 1, "register") for n in range(self.draw.choice((1, 1, 2)))]
         made: list[Statement] = []
         for number, total in enumerate(totals):
             inner = [(Var(f"k{number}_{n}"), self.draw.randint(2, 9)) for n in range(self.draw.randint(1, 2))]
             op = self.draw.choice((ops.ADD, ops.ADD, ops.MAX))
             value = self.value([*self.outer, *inner], 1)
+            if number and self.draw.random() < 0.5:  # what the first one has added up already, and more
+                before = inner_before
+                inner = [(Var(f"k{number}_{n}"), extent) for n, (_, extent) in enumerate(before)]
+                again = substitute(value_before, {old: new for (old, _), (new, _) in zip(before, inner, strict=True)})
+                value = ex.apply(ops.MUL, again, self.value([*self.outer, *inner], 0))
+            inner_before, value_before = inner, value
             if number and self.draw.random() < 0.5:
                 value = ex.apply(ops.ADD, value, Load(totals[0], ex.index(0)))
             nest: Statement = Store(total, ex.index(0), ex.apply(op, Load(total, ex.index(0)), value))
@@ -108,7 +116,7 @@ def random_step(draw: random.Random, body: Statement) -> Step:
     loops = [inner for inner in statements(body) if isinstance(inner, For)]
     loop = draw.choice(loops)
     name = loop.var.name
-    match draw.randrange(9):
+    match draw.randrange(10):
         case 0 | 1:
             return Split(name, draw.choice((1, 2, 3, 4, 8)), draw.choice(("overlap", "guard")))
         case 2:
@@ -128,6 +136,8 @@ def random_step(draw: random.Random, body: Statement) -> Step:
             return Unroll(name)
         case 7:
             return VectorizeReduction(name, draw.choice((2, 4, 8)))
+        case 8:
+            return Keep(name, draw.choice(loops).var.name)
         case _:
             return draw.choice((Pack(f"a{draw.randint(0, 3)}"), Bind(name, "parallel")))
 

@@ -37,7 +37,7 @@ from tgc.backends.llvm.module import ABI_VERSION, print_module
 from tgc.backends.options import EmitOptions
 from tgc.errors import InvalidIrError, ToolchainError
 from tgc.ir import ops
-from tgc.ir.dtypes import BF16, F16, F32, F64, I8, I32, I64, U8, U32
+from tgc.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64, U8, U32, DType
 from tgc.ir.expr import Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, apply, cast, index
 from tgc.ir.interpret import run_program
 from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Parameter, Store
@@ -157,6 +157,27 @@ def test_strided_loads_and_stores(stride: int) -> None:
     agree(copying(Store(Y, Ramp(index(5), 1, 8), Load(X, there))), ramp_input())
     if stride:
         agree(copying(Store(Y, there, Load(X, Ramp(index(5), 1, 8)))), ramp_input())
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16, U8, BOOL], ids=str)
+@pytest.mark.parametrize(("count", "stride", "lanes"), [(2, 2, 8), (3, 3, 8), (5, 5, 4), (8, 8, 4), (8, 19, 8), (16, 16, 16), (4, 5, 4)])
+def test_stores_that_interleave(count: int, stride: int, lanes: int, dtype: DType) -> None:
+    """With a gap or without one; the numbers between stay what they were."""
+    size = stride * lanes * 2
+    x, y = Buffer("x", dtype, 2 * count * lanes), Buffer("y", dtype, size)
+    place = mul(AT, index(stride * lanes))
+    made = [
+        Store(y, Ramp(add(place, index(n)), stride, lanes), Load(x, Ramp(add(mul(AT, index(count * lanes)), index(n * lanes)), 1, lanes)))
+        for n in range(count)
+    ]
+    seven = Lit(True if dtype == BOOL else 7.0 if dtype.is_float else 7, dtype)
+    start = For(Var("z"), size, Store(y, Var("z"), seven))
+    kernel = Kernel("k", (Parameter(x, "read"), Parameter(y, "write")), Block((start, For(AT, 2, Block(tuple(made))))))
+    program = program_of(kernel)
+    given = np.arange(x.size) % (2 if dtype.kind == "bool" else 100)
+    agree(program, {"x": given.astype(dtype.numpy)})
+    shuffled = "shufflevector" in print_module(program, machine_of(CPU), EmitOptions())
+    assert shuffled == ((stride <= 8 and count == stride) or count == lanes <= stride)
 
 
 def test_the_last_element_of_a_strided_load_may_be_the_buffers_last() -> None:

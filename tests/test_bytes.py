@@ -16,12 +16,13 @@ from tgc.ir import ops
 from tgc.ir import scalar as s
 from tgc.ir.dtypes import F32, I8, I32, U8, DType
 from tgc.ir.expr import Arg, Lit, cast
-from tgc.ir.graph import Graph, Node, Reduce
+from tgc.ir.graph import Graph, Node, Reduce, sources
 from tgc.ir.interpret import run_graph, run_kernel
 from tgc.ir.schedule import Dot, Pack, Reorder, Vectorize
 from tgc.ir.text import parse_kernel, print_kernel
 from tgc.ir.verify import verify_graph, verify_kernel
 from tgc.passes import compile_graph
+from tgc.passes.centre import centre
 from tgc.passes.fold import fold
 from tgc.passes.schedule.apply import apply, rearranged
 from tgc.passes.signs import signs
@@ -30,11 +31,12 @@ from tgc.targets import CORTEX_A75, CORTEX_A76, X86_V3, X86_V4_BF16, Target
 
 
 class Bytes(Net):
-    """Networks of i8 or u8, with weights of i8, whose sums are i32."""
+    """Networks of i8 or u8, with weights of i8, whose sums are i32; or of u8 that have lost their zero point, in i16."""
 
-    def __init__(self, kind: DType) -> None:
+    def __init__(self, kind: DType, zero_point: int | None = None) -> None:
         super().__init__()
         self.kind = kind
+        self.zero_point = zero_point
 
     def bytes(self, *shape: int) -> Node:
         node = self.input(f"x{len(self.inputs)}", self.kind, shape)
@@ -51,10 +53,15 @@ class Bytes(Net):
         height, width = windows.shape[2:4]
         split = self.reshape(windows, (batch, groups, 1, inputs, height, width, size, size))
         whole = (batch, groups, own, inputs, height, width, size, size)
-        weights = self.constant(self.rng.integers(-128, 128, (1, groups, own, inputs, 1, 1, size, size)).astype(np.int8))
-        product = s.mul(cast(Arg(0, self.kind), I32), cast(Arg(1, I8), I32))
+        weights = self.weights((1, groups, own, inputs, 1, 1, size, size))
+        product = s.mul(cast(Arg(0, self.kind), I32), cast(Arg(1, weights.dtype), I32))
         total = self.reduce(ops.ADD, self.map(product, self.expand(split, whole), self.expand(weights, whole)), (3, 6, 7))
         return self.reshape(total, (batch, outputs, height, width))
+
+    def weights(self, shape: tuple[int, ...]) -> Node:
+        if self.zero_point is None:
+            return self.constant(self.rng.integers(-128, 128, shape).astype(np.int8))
+        return self.constant((self.rng.integers(0, 256, shape) - self.zero_point).astype(np.int16))
 
     def narrowed(self, total: Node) -> Node:
         """The sums as bytes again."""
@@ -93,6 +100,26 @@ def test_bytes_of_the_other_sign_give_the_same_sums(kind: DType, wanted: DType, 
 def test_bytes_of_the_right_sign_are_left_alone(kind: DType) -> None:
     graph = two_layers(kind, 8)
     assert signs(graph, kind) is graph
+
+
+@pytest.mark.parametrize("kind", [U8, I8], ids=str)
+@pytest.mark.parametrize("zero_point", [0, 120, 255])
+def test_weights_of_nine_bits_become_signed_bytes(kind: DType, zero_point: int) -> None:
+    b = Bytes(kind, zero_point)
+    graph = b.graph(b.summed(b.bytes(1, 20, 9, 7), 32, 3, 1, 3))
+    after = centre(graph)
+    verify_graph(after)
+    products = [sources(node.source) for node in after.nodes() if isinstance(node, Reduce)]
+    assert [tuple(source.dtype for source in product) for product in products] == [(kind, I8), (kind,)]
+    for name, value in run_graph(graph, given(graph)).items():
+        np.testing.assert_array_equal(run_graph(after, given(graph))[name], value)
+
+
+def test_weights_that_share_no_sum_are_left_alone() -> None:
+    """Depthwise: the sum over the other operand would take as long as the products."""
+    b = Bytes(U8, 120)
+    graph = b.graph(b.summed(b.bytes(1, 16, 9, 7), 16, 3, 16, 3))
+    assert centre(graph) is graph
 
 
 @pytest.mark.parametrize("extent", [4, 9, 10])

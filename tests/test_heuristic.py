@@ -3,6 +3,7 @@
 import numpy as np
 
 from tgc.ir import ops
+from tgc.ir import scalar as s
 from tgc.ir.dtypes import F32
 from tgc.ir.expr import Arg, apply
 from tgc.ir.graph import Graph
@@ -10,7 +11,7 @@ from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.text import print_kernel
 from tgc.passes import compile_graph
-from tgc.targets import X86_V3
+from tgc.targets import OPENCL, X86_V3, Target
 
 GROUPS, WIDTH, ROWS = 3, 24, 20
 
@@ -52,3 +53,46 @@ def test_a_sum_over_all_axes_runs_along_memory() -> None:
     text = print_kernel(program.kernels[0])
     assert "_lanes" in text
     assert text.count("for ") == 1
+
+
+def softmax(rows: int, columns: int) -> Graph:
+    b = GraphBuilder()
+    given = b.input("x", F32, (rows, columns))
+    x, y = Arg(0, F32), Arg(1, F32)
+    most = b.expand(b.reduce(ops.MAX, given, (1,)), (rows, columns))
+    powers = b.map(s.exp(s.sub(x, y)), given, most)
+    total = b.expand(b.reduce(ops.ADD, powers, (1,)), (rows, columns))
+    return Graph("net", (given,), (("y", b.map(s.div(x, y), powers, total)),))
+
+
+def scheduled(graph: Graph, target: Target = X86_V3) -> str:
+    """The one kernel of `graph` as text; what it computes is compared with the interpreter's answer."""
+    program = compile_graph(graph, target)
+    x = np.random.default_rng(1).standard_normal(graph.inputs[0].shape).astype(np.float32)
+    np.testing.assert_allclose(run_program(program, {"x": x})["y"], run_graph(graph, {"x": x})["y"], rtol=1e-6)
+    (kernel,) = program.kernels
+    return print_kernel(kernel)
+
+
+def test_the_exponentials_of_a_softmax_are_computed_once() -> None:
+    text = scheduled(softmax(5, 37))
+    assert "f32[37] local" in text
+    assert text.count("<< ") == 1, "the power of two in an exponential"
+    assert "local" not in scheduled(softmax(2, 5000)), "20 kB on a thread's stack"
+    assert "local" not in scheduled(softmax(5, 37), OPENCL), "local memory is a work-group's"
+
+
+def test_an_order_of_axes_changes_in_squares() -> None:
+    """What is read along one axis and stored along another: vectors of one, as many as a vector has lanes."""
+    b = GraphBuilder()
+    given = b.input("x", F32, (70, 66))
+    text = scheduled(Graph("net", (given,), (("y", b.map(s.neg(Arg(0, F32)), b.permute(given, (1, 0)))),)))
+    assert text.count("ramp(") == 2 * 8
+    assert "70, 8)] = " in text
+
+
+def test_short_axes_that_become_the_last_are_stored_interleaved() -> None:
+    b = GraphBuilder()
+    given = b.input("x", F32, (3, 100))
+    text = scheduled(Graph("net", (given,), (("y", b.map(s.neg(Arg(0, F32)), b.permute(given, (1, 0)))),)))
+    assert [f"{first}, 3, 8)] = " in text.replace("* 24", "+ 0") for first in ("+ 1", "+ 2")] == [True, True]

@@ -16,6 +16,7 @@ from tgc.ir.schedule import (
     Distribute,
     Dot,
     Fuse,
+    Keep,
     Pack,
     Reorder,
     Schedule,
@@ -44,6 +45,12 @@ alloc acc: f32[1] register
 acc[0] = 0.0
 for k < 10 { acc[0] = acc[0] + a[k] }
 y[0] = acc[0]
+"""
+TWICE = """
+alloc acc: f32[1] register
+acc[0] = 0.0
+for k < 10 { acc[0] = acc[0] + a[k] * a[k + 3] }
+for i < 10 { y[i] = a[i] * a[i + 3] * acc[0] }
 """
 
 
@@ -135,6 +142,24 @@ GOLDEN: dict[str, tuple[str, tuple[Step, ...], str]] = {
         }
         y[ramp(0, 1, 4)] = acc_0[ramp(0, 1, 4)]
         y[ramp(4, 1, 4)] = acc_1[ramp(0, 1, 4)]""",
+    ),
+    "keep": (
+        TWICE, (Keep("k", "i"),),
+        """alloc acc: f32[1] register
+        acc[0] = 0.0
+        alloc kept_k: f32[10] local
+        for k_kept < 10 { kept_k[k_kept] = a[k_kept] * a[k_kept + 3] }
+        for k < 10 { acc[0] = acc[0] + kept_k[k] }
+        for i < 10 { y[i] = kept_k[i] * acc[0] }""",
+    ),
+    "vectorize what was kept": (
+        TWICE.replace("10", "8"), (Keep("k", "i"), Vectorize("k_kept"), Vectorize("i")),
+        """alloc acc: f32[1] register
+        acc[0] = 0.0
+        alloc kept_k: f32[8] local
+        kept_k[ramp(0, 1, 8)] = a[ramp(0, 1, 8)] * a[ramp(3, 1, 8)]
+        for k < 8 { acc[0] = acc[0] + kept_k[k] }
+        y[ramp(0, 1, 8)] = kept_k[ramp(0, 1, 8)] * broadcast(acc[0], 8)""",
     ),
     "vectorize a reduction": (
         SUM.replace("10", "12"), (VectorizeReduction("k", 4),),
@@ -259,6 +284,12 @@ def test_what_dot_does_not_take(extent: int, left: str) -> None:
         (POINTWISE, (Unroll("j"),), "no loop over j"),
         (POINTWISE, (Distribute("j"),), "no loop over j"),
         (POINTWISE, (VectorizeReduction("j", 4),), "no loop over j"),
+        (POINTWISE, (Keep("j", "i"),), "no loop over j"),
+        (POINTWISE, (Keep("i", "i"),), "not loops one after the other"),
+        (TWICE, (Keep("i", "k"),), "not loops one after the other"),
+        (TWICE.replace("for i < 10", "for i < 9"), (Keep("k", "i"),), "compute nothing alike"),
+        (TWICE.replace("a[i + 3]", "a[i + 4]"), (Keep("k", "i"),), "compute nothing alike"),
+        (TWICE.replace("a[k] * a[k + 3]", "a[k] * acc[0]").replace("a[i] * a[i + 3]", "a[i]"), (Keep("k", "i"),), "nothing alike"),
     ],
 )  # fmt: skip
 def test_steps_that_do_not_fit(body: str, steps: Schedule, message: str) -> None:
@@ -281,7 +312,7 @@ def test_no_schedule_changes_the_meaning(seed: int) -> None:
 
 ALL: Schedule = (
     Split("i", 8, "guard"), Fuse("i", "j"), Reorder(("a", "b", "c")), Distribute("i"), Vectorize("i"), Unroll("i"),
-    VectorizeReduction("k", 4), Pack("w"), Dot("k"), Bind("i", "lane0"),
+    VectorizeReduction("k", 4), Keep("k", "i"), Pack("w"), Dot("k"), Bind("i", "lane0"),
 )  # fmt: skip
 
 

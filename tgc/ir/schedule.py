@@ -99,6 +99,20 @@ class VectorizeReduction:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """What a loop computes and the loop `again`, after it and of the same extent, computes once more is kept in local memory.
+
+                                             alloc kept[K]
+                                             for k in K: kept[k] = S(k)
+    for k in K: acc = acc + S(k)       ->    for k in K: acc = acc + kept[k]
+    for i in K: out[i] = S(i) * acc          for i in K: out[i] = kept[i] * acc
+    """
+
+    var: str
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """The data of a constant parameter in the order in which the loops read it, so that it is read front to back.
 
@@ -131,11 +145,11 @@ class Bind:
     kind: LoopKind
 
 
-Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Pack | Dot | Bind
+Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Keep | Pack | Dot | Bind
 Schedule = tuple[Step, ...]
 
 STEPS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Pack, Dot, Bind)
+    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Keep, Pack, Dot, Bind)
 }
 
 

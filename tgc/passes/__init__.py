@@ -18,6 +18,7 @@ from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import Scheduler, as_declared, assemble
 from tgc.passes.bfloat import bfloat
+from tgc.passes.centre import centre
 from tgc.passes.check import check_bounds, check_graph, check_program
 from tgc.passes.encode import encode
 from tgc.passes.fold import fold
@@ -76,6 +77,11 @@ def run_winograd(graph: Graph, target: Target) -> Graph:
     return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16")
 
 
+def run_centre(graph: Graph, target: Target) -> Graph:
+    """Shift weights of nine bits until they are i8, where the target multiplies four bytes at a time."""
+    return centre(graph) if target.dot4 or target.dot4s else graph
+
+
 def run_signs(graph: Graph, target: Target) -> Graph:
     """Store bytes with the sign that the target multiplies, where it multiplies four at a time."""
     return signs(graph, U8 if target.dot4 else I8) if target.dot4 or target.dot4s else graph
@@ -92,8 +98,9 @@ def run_twins(graph: Graph, target: Target) -> Graph:
 
 
 def run_relax(graph: Graph, target: Target) -> Graph:
-    """Compute functions only as well as half can tell, where results are stored in half."""
-    return relax(graph) if target.images and target.precision != "fp32" else graph
+    """Compute functions only as well as half or bfloat16 can tell, where results are stored in these."""
+    in_half = target.images and target.precision != "fp32"
+    return relax(graph) if in_half or target.precision == "bf16" else graph
 
 
 GRAPH_PASSES: tuple[GraphPass, ...] = (
@@ -103,6 +110,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("relax", run_relax),
     GraphPass("strips", run_strips),
     GraphPass("winograd", run_winograd),
+    GraphPass("centre", run_centre),
     GraphPass("signs", run_signs),
     GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),

@@ -60,8 +60,8 @@ def _shares_lines(body: Statement, loop: For, threads: int) -> bool:
 
 
 def _stores(loop: For) -> list[Store]:
-    """What `loop` stores to memory."""
-    return [inner for inner in statements(loop.body) if isinstance(inner, Store) and inner.buffer.space != "register"]
+    """What `loop` stores to the kernel's parameters."""
+    return [inner for inner in statements(loop.body) if isinstance(inner, Store) and inner.buffer.space not in ("register", "local")]
 
 
 def _operations(plain: Statement) -> int:

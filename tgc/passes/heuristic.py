@@ -5,7 +5,8 @@ Three shapes of nest, each with one way to make it fast:
 - pointwise: adjacent loops fused where no index needs a division, the contiguous one vectorised;
 - one accumulator (contractions, pooling, means): the contiguous loop vectorised, a tile of rows and vectors kept in
   registers around the reduction, constant operands packed in the order in which they are read;
-- several reductions by row (softmax, normalisations): each reduction vectorised along the row, or all of it across rows.
+- several reductions by row (softmax, normalisations): each reduction vectorised along the row, or all of it across rows; what two
+  loops over a row compute alike is kept.
 
 On a target with work-groups the loops that remain outside are bound to them.
 """
@@ -39,12 +40,14 @@ from tgc.passes.nest import (
     widest,
     work,
 )
+from tgc.passes.repeats import repeats
 from tgc.passes.schedule.apply import Scheduled, Scheduling
 from tgc.passes.schedule.loops import carried_buffers, find_loop, parts
 from tgc.passes.schedule.pack import packing_of
 from tgc.passes.schedule.reduction import accumulates
 from tgc.passes.tile import Operand, Problem, Tile, best_tile, tiles_of
 from tgc.passes.tile_names import TileNames
+from tgc.passes.turned import turned
 from tgc.passes.words import in_words
 from tgc.targets import Target
 
@@ -115,7 +118,9 @@ class _Planner:
             self.do(Split(vector.var.name, self.lanes(inner, vector.extent)))
             self.do(Vectorize(f"{vector.var.name}_i"))
         else:
-            for part in parts(inner):
+            for step in () if self.target.lanes else repeats(inner):
+                self.do(step)
+            for part in parts(chain(find_loop(self.body, name))[1]):
                 if isinstance(part, For):
                     self.nest(part.var.name)
 
@@ -144,6 +149,9 @@ class _Planner:
         steps = [strides.of(access, last.var) for access in accesses(store)]
         lanes = self.lanes(store, last.extent)
         scattered = any(step not in (0, 1) for step in steps) and work(store) < 8 and not self.target.images
+        if scattered and not self.target.lanes:
+            for step in turned(loops, store, self.target.vector_lanes(widest(store))):
+                self.do(step)
         if steps[0] != 1 or lanes < 2 or carried_buffers(last) or scattered:
             return
         self.do(Split(last.var.name, lanes))

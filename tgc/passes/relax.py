@@ -1,4 +1,4 @@
-"""Relax: where results are stored in half, functions that cost less and are as good as half can tell.
+"""Relax: where results are stored in half or bfloat16, functions that cost less and are as good as these can tell.
 
     erf(x)  ~  c P(c^2),  c = x limited to -2.9 .. 2.9        one polynomial in place of the quotient of two
 

@@ -243,7 +243,7 @@ def store(fn: Function, buffer: Buffer, index: Expr, stored: Expr) -> None:
     """`buffer[index] = stored`; what was read from the buffer before is forgotten."""
     lanes = max(index.lanes, stored.lanes)
     value(fn, stored)
-    text = _as_memory(fn, buffer, widen(fn, stored, lanes), lanes)
+    text = as_memory(fn, buffer, widen(fn, stored, lanes), lanes)
     base = contiguous_base(index)
     if base is not None:
         pointer, alignment = address(fn, buffer, base)
@@ -265,7 +265,7 @@ def _store_lanes(fn: Function, buffer: Buffer, index: Expr, text: str, lanes: in
         fn.line(f"store {element} {part}, ptr {pointer.text}, align {alignment}")
 
 
-def _as_memory(fn: Function, buffer: Buffer, known: Known, lanes: int) -> str:
+def as_memory(fn: Function, buffer: Buffer, known: Known, lanes: int) -> str:
     """A bool is stored as one byte, 0 or 1."""
     if buffer.dtype.kind != "bool":
         return known.text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tgc.backends.llvm.expressions import store, value
 from tgc.backends.llvm.function import Buffers, Function, Known, Place, Scope
+from tgc.backends.llvm.interleave import runs, store_interleaved
 from tgc.backends.llvm.machine import Machine
 from tgc.backends.llvm.values import index_bytes, memory_type
 from tgc.errors import UnsupportedError
@@ -47,8 +48,11 @@ def statement(fn: Function, node: Statement) -> None:
     """Writes `node` at the end of the innermost scope."""
     match node:
         case Block(body=body):
-            for part in body:
-                statement(fn, part)
+            for run in runs(body):
+                if len(run) > 1:
+                    store_interleaved(fn, [part for part in run if isinstance(part, Store)])
+                else:
+                    statement(fn, run[0])
         case For():
             _for(fn, node)
         case If(condition=condition, body=body):

@@ -13,9 +13,10 @@ from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import U32
 from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
-from tgc.ir.schedule import Bind, Distribute, Dot, Fuse, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import Bind, Distribute, Dot, Fuse, Keep, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.passes.schedule.distribute import distribute
 from tgc.passes.schedule.dot import Words, dot, words
+from tgc.passes.schedule.keep import keep
 from tgc.passes.schedule.loops import find_loop
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
 from tgc.passes.schedule.pack import Packing, pack, packed
@@ -93,12 +94,12 @@ def apply_step(body: Statement, step: Step) -> Statement:
             return unroll(body, step)
         case VectorizeReduction():
             return vectorize_reduction(body, step)
+        case Keep():
+            return keep(body, step)
         case Bind():
             return bind(body, step)
-        case Pack():
-            return pack(body, step)[0]
-        case Dot():
-            return dot(body, step)[0]
+        case Pack() | Dot():
+            raise InvalidIrError(f"{type(step).__name__} rearranges data too")
         case _:
             assert_never(step)
 
