@@ -33,7 +33,8 @@ AROUND = 60.0  # instructions of a work-item outside of its reduction, and for e
 STORED = 12.0
 REGISTERS = 46
 ACCUMULATORS = 24
-WINDOW = 1.5  # registers for each texel of a window's block: more than one block is under way
+WINDOW, WINDOW_SUM = 1.65, 1.3  # registers for each texel of a window's block, and for each sum: more than one block is under way
+AFTER = 0.4  # and for each texel that is read for the results
 ELEMENTS = 1.25  # the same for elements that are read one by one, each with an address of two words
 ITEMS = 256  # work-items that fill one of the device's processors
 MOST_ROWS, MOST_VECTORS = 16, 6
@@ -56,7 +57,8 @@ class Operand:
 class Problem:
     """rows, vectors: extents, the second in texels. others: tiles side by side. steps: of the reduction. block: steps written out.
 
-    half: sums, and what is read for them, are halves, of which two take the place of a float.
+    half: sums, and what is read for them, are halves, of which two take the place of a float. after: operands of each texel of results
+    that are read once the sum is there.
     """
 
     rows: int
@@ -67,6 +69,7 @@ class Problem:
     operands: tuple[Operand, ...]
     half: bool = False
     processors: int = 2
+    after: int = 0
 
 
 def seconds(problem: Problem, rows: int, vectors: int) -> float:
@@ -93,7 +96,8 @@ def texels(problem: Problem, rows: int, vectors: int) -> float:
 def registers(problem: Problem, rows: int, vectors: int) -> float:
     """Registers of four floats that a tile needs.
 
-    A window's texels are all there at once: the compiler loads them first. So are elements that are read one by one.
+    A window's texels are all there at once, with those that its results are put together with: the compiler loads them first. So are
+    elements that are read one by one.
     """
     read = texels(problem, rows, vectors)
     if problem.half:
@@ -101,7 +105,8 @@ def registers(problem: Problem, rows: int, vectors: int) -> float:
     if any(operand.rows and not operand.vectors and not operand.together for operand in problem.operands):
         return rows * vectors + ELEMENTS * read + TEXEL
     window = any(operand.shift for operand in problem.operands)
-    return rows * vectors + (WINDOW * read if window else min(read, rows + TEXEL * vectors))
+    sums = rows * vectors
+    return (WINDOW_SUM + AFTER * problem.after) * sums + WINDOW * read if window else sums + min(read, rows + TEXEL * vectors)
 
 
 def best_tile(problem: Problem) -> tuple[Tile, float]:
@@ -133,11 +138,19 @@ def choose_tile(
             continue
         operands = tuple(_operand(body, access, loop, found, vector) for access in loads)
         extent = 1 if loop is None else loop.extent
-        problem = Problem(extent, count, iterations(loops) // (extent * vector.extent), steps, block, operands, half, processors)
+        others = iterations(loops) // (extent * vector.extent)
+        after = sum(1 for access in _around(body, found) if loop is not None and strides.of(access, loop.var) != 0)
+        problem = Problem(extent, count, others, steps, block, operands, half, processors, after)
         tile, time = best_tile(problem)
         choices.append((time, loop, tile))
     time, loop, tile = min(choices, key=lambda choice: choice[0])
     return loop, tile
+
+
+def _around(body: Statement, found: Accumulation) -> list[Access]:
+    """What is loaded outside of the reduction."""
+    summed = accesses(found.update)
+    return [access for access in accesses(body) if not access.store and access not in summed]
 
 
 def shares(body: Statement, rows: For, found: Accumulation) -> bool:

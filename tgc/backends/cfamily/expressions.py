@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tgc.backends.cfamily.dialect import ATOM, SUM, UNARY, Dialect, Form, form_keys, literal
+from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect, Form, form_keys, literal
+from tgc.backends.cfamily.places import in_order
 from tgc.backends.cfamily.uses import Clock, Slot, Value, constant_slot, depth_of
 from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
@@ -60,7 +61,7 @@ class Writer:
     clock: Clock = field(default_factory=Clock)
     depths: dict[str, int] = field(default_factory=dict)
     depth_memo: dict[Expr, tuple[int, int]] = field(default_factory=dict)
-    starts: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, Var] = field(default_factory=dict)
     fresh: int = 0
     shared: For | None = None
 
@@ -211,10 +212,8 @@ def _texel(writer: Writer, load: Load, value: Expr) -> Text:
         place = texel_at(load.index)
         if place is None:
             raise InvalidIrError(f"a load from image {load.buffer.name} that is no texel")
-        text, level = expression(writer, place)
-        start = writer.starts[load.buffer.name]
-        where = start if text == "0" else f"{start} + {text if level <= SUM else f'({text})'}"
-        return spell(writer, "TEXEL", load.dtype, value.dtype, load.lanes, ((writer.names[load.buffer.name], ATOM), (where, SUM)))
+        where = expression(writer, in_order(place, writer.starts[load.buffer.name], writer.depths, writer.depth_memo))
+        return spell(writer, "TEXEL", load.dtype, value.dtype, load.lanes, ((writer.names[load.buffer.name], ATOM), where))
     found = texel_of(load.index)
     if found is None:
         raise InvalidIrError(f"a load from image {load.buffer.name} of an element that is not known")

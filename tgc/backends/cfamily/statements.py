@@ -46,7 +46,9 @@ def _entry(writer: Writer, parameters: tuple[Parameter, ...], outer: tuple[For, 
     for position, parameter in enumerate(parameters):
         name = writer.names[parameter.buffer.name]
         if parameter.buffer.space == "image":
-            writer.starts[parameter.buffer.name] = f"start{position}"
+            start = Var(f"start of {parameter.buffer.name}")
+            writer.starts[parameter.buffer.name] = start
+            writer.names[start.name], writer.depths[start.name] = f"start{position}", 0
         elif dialect.entry:
             lines.append(dialect.entry.format(name=name, position=position))
     for loop in outer:
@@ -148,9 +150,9 @@ def _nested(writer: Writer, head: str, body: Statement) -> None:
     """Appends `head`, the braced `body` and its end; what the body hoists comes before."""
     outer = writer.scopes[-1]
     changed = written(body)
-    writer.clock.store(*changed)
+    entered = writer.clock.enter(*changed)
     lines = _braced(writer, body)
-    writer.clock.store(*changed)
+    writer.clock.leave(entered, *changed)
     outer.lines.extend([head, *(INDENT + line for line in lines), "}"])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tgc.ir.dtypes import INDEX
+from tgc.ir.dtypes import BOOL, INDEX
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, Var, children
 from tgc.ir.kernel import Alloc, Barrier, Block, For, If, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
@@ -48,6 +48,16 @@ class Clock:
         self.now += 1
         self.stores.update(dict.fromkeys(names, self.now))
 
+    def enter(self, *names: str) -> int:
+        """A nested scope begins that writes each of the buffers; the answer is for `leave`."""
+        self.store(*names)
+        return self.now
+
+    def leave(self, entered: int, *names: str) -> None:
+        """The scope ends: moments inside of it are over, so that those after it do not depend on how many there were."""
+        self.now = entered
+        self.store(*names)
+
 
 def written(statement: Statement) -> tuple[str, ...]:
     """Names of the buffers that `statement` stores to; a barrier lets others store to local memory."""
@@ -81,11 +91,13 @@ def count_uses(body: tuple[Statement, ...], clock: Clock, shared: tuple[str, ...
                 trial.store(buffer.name)
             case If(condition):
                 _count(condition, trial, uses)
-                trial.store(*written(statement))
+                changed = written(statement)
+                trial.leave(trial.enter(*changed), *changed)
             case Barrier():
                 trial.store(*shared)
             case For() | Block():
-                trial.store(*written(statement))
+                changed = written(statement)
+                trial.leave(trial.enter(*changed), *changed)
             case Alloc():
                 pass
     return uses
@@ -151,7 +163,7 @@ def _depth(expr: Expr, depths: Mapping[str, int], memo: Mapping[Expr, tuple[int,
             return depths[name], 0
         case Lit():
             return 0, 0
-        case Apply(op, args, dtype) if dtype == INDEX and expr.lanes == 1 and all(memo[arg][0] >= 0 for arg in args):
+        case Apply(op, args, dtype) if dtype in (INDEX, BOOL) and expr.lanes == 1 and all(memo[arg][0] >= 0 for arg in args):
             if op.name == "DIV" and not isinstance(args[1], Lit):
                 return -1, 0  # must not be computed where a condition forbids it
             return max(memo[arg][0] for arg in args), 1 + sum(memo[arg][1] for arg in args)
