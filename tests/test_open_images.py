@@ -54,6 +54,16 @@ def test_grid_sample(mode: str, padding: str, corners: int) -> None:
     agrees(text, IMAGE, lambda s: {"x": noise(s["n"], 2, s["h"], s["w"]), "grid": noise(s["n"], s["m"], 3, 2)})
 
 
+@pytest.mark.parametrize("corners", [0, 1])
+def test_affine_grid(corners: int) -> None:
+    """From a batch of one on, which ONNX's function body does not make."""
+    text = f"""g (float[n, 2, h, w] x, float[n, 2, 3] theta) => (float[n, a, b, 2] grid) {{
+      size = Shape(x)
+      grid = AffineGrid<align_corners={corners}>(theta, size)
+    }}"""
+    agrees(text, IMAGE, lambda s: {"x": noise(s["n"], 2, s["h"], s["w"]), "theta": noise(s["n"], 2, 3)})
+
+
 @pytest.mark.parametrize("how", ["sampling_ratio=2", "sampling_ratio=0", 'sampling_ratio=2, mode="max"'])
 def test_roi_align(how: str) -> None:
     text = f"""g (float[n, 2, h, w] x, float[m, 4] rois, int64[m] rows) => (float[m, 2, 2, 3] y) {{

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from random_models import TARGETS, differences, generate, smallest_failure
+from random_models import EVERY, TARGETS, differences, generate, smallest_failure
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -17,6 +17,13 @@ def test_random_model(seed: int) -> None:
     if found:
         cut = smallest_failure(made, TARGETS[seed % 10])
         pytest.fail(f"{found[0]}\n{[node.op_type for node in cut.model.graph.node]}")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rarer_operators(seed: int) -> None:
+    made = generate(seed, EVERY)
+    assert {node.op_type for node in made.model.graph.node} - {node.op_type for node in generate(seed).model.graph.node}
+    assert not list(differences(made, TARGETS[seed % 10]))
 
 
 def test_a_seed_is_a_model() -> None:

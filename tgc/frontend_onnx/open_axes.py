@@ -95,6 +95,7 @@ POINTWISE = frozenset(
 )
 MOVING = frozenset(
     [
+        "AffineGrid",
         "Compress",
         "MaxUnpool",
         "NonMaxSuppression",

@@ -1,4 +1,4 @@
-"""Sampling at positions that are data: grids and deformed convolutions."""
+"""Sampling at positions that are data: grids, what makes them, and deformed convolutions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import prod
 
 from tgc.frontend_onnx.builder import LoweringBuilder
+from tgc.frontend_onnx.live import formula, place
 from tgc.frontend_onnx.lowerings.contraction import with_bias
 from tgc.frontend_onnx.lowerings.interpolation import Between, Mode, Padding, interpolated
 from tgc.frontend_onnx.registry import lowers
@@ -56,6 +57,38 @@ def _unnormalised(corners: bool) -> Callable[[Expr, Expr], Expr]:
     if corners:
         return lambda g, size: scalar.mul(scalar.mul(scalar.add(g, 1), 0.5), scalar.sub(size, 1))
     return lambda g, size: scalar.mul(scalar.sub(scalar.mul(scalar.add(g, 1), size), 1), 0.5)
+
+
+@lowers("AffineGrid", since=20)
+def affine_grid(b: LoweringBuilder, theta: Node, size: Node, *, align_corners: int = 0) -> Node:
+    """Where theta [N, rank, rank + 1] takes each place of an image of `size` N, C, *spatial: [N, *spatial, rank], as GridSample reads it.
+
+    ONNX's function body for it does not hold for a batch of one.
+    """
+    spatial = b.extents(size, "size")[2:]
+    rank, dtype = len(spatial), wide_type(theta)
+    if len(spatial) not in (2, 3) or theta.shape[1:] != (rank, rank + 1):
+        raise b.invalid(f"theta of shape {list(theta.shape)} for a size of {len(spatial) + 2} numbers")
+
+    def column(number: int) -> Node:
+        part = b.narrow(b.cast(theta, dtype), 2, number, 1)
+        return b.reshape(part, (theta.shape[0], *(1,) * rank, rank))
+
+    total = column(rank)
+    for axis, count in enumerate(spatial):
+        line = tuple(count if d == axis else 1 for d in range(rank))
+        places = formula(b, line, lambda n, d=axis: _normalised(place(d), n, dtype, bool(align_corners)), count)
+        total = b.add(total, b.mul(b.reshape(places, (1, *line, 1)), column(rank - 1 - axis)))
+    return b.cast(total, theta.dtype)
+
+
+def _normalised(place: Expr, count: Expr, dtype: DType, corners: bool) -> Expr:
+    """One of `count` places as -1 .. 1: over their centres, or over their outer edges; one alone is in the middle."""
+    at, size = ex.cast(place, dtype), ex.cast(count, dtype)
+    if corners:
+        step = scalar.div(2.0, scalar.maximum(scalar.sub(size, 1.0), 1.0))
+        return scalar.where(scalar.gt(size, 1.0), scalar.sub(scalar.mul(at, step), 1.0), 0.0)
+    return scalar.sub(scalar.div(scalar.add(scalar.mul(at, 2.0), 1.0), size), 1.0)
 
 
 @lowers("DeformConv", since=(19, 22))
