@@ -189,7 +189,7 @@ def smallest_failure(made: RandomModel, target: str) -> RandomModel:
             try:
                 if any(differences(cut, target)):
                     return cut
-            except tgc.TgcError:
+            except Exception:  # refused, or a defect
                 return cut
     return made
 

@@ -11,7 +11,7 @@ from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.text import print_kernel
 from tgc.passes import compile_graph
-from tgc.targets import OPENCL, X86_V3, Target
+from tgc.targets import OPENCL, X86_V3, C, Target
 
 GROUPS, WIDTH, ROWS = 3, 24, 20
 
@@ -96,3 +96,13 @@ def test_short_axes_that_become_the_last_are_stored_interleaved() -> None:
     given = b.input("x", F32, (3, 100))
     text = scheduled(Graph("net", (given,), (("y", b.map(s.neg(Arg(0, F32)), b.permute(given, (1, 0)))),)))
     assert [f"{first}, 3, 8)] = " in text.replace("* 24", "+ 0") for first in ("+ 1", "+ 2")] == [True, True]
+
+
+def test_an_axis_of_one_vector_changes_places() -> None:
+    for rows in (4, 8, 16):
+        b = GraphBuilder()
+        given = b.input("x", F32, (3, rows, 2))
+        graph = Graph("net", (given,), (("y", b.permute(given, (1, 2, 0))),))
+        x = np.arange(6 * rows, dtype=np.float32).reshape(3, rows, 2)
+        for target in (X86_V3, C):
+            np.testing.assert_array_equal(run_program(compile_graph(graph, target), {"x": x})["y"], x.transpose(1, 2, 0))

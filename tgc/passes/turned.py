@@ -25,13 +25,14 @@ def turned(loops: tuple[For, ...], store: Store, lanes: int) -> tuple[Step, ...]
         return ()
     between = [loop.var.name for loop in loops[loops.index(along) + 1 : -1]]
     rows, columns = along.var.name, last.var.name
-    order = Reorder((f"{rows}_o", *between, columns, f"{rows}_i"))
     if (
         all(moves.of(access, along.var) == last.extent for access in stores)
         and last.extent <= MOST_INTERLEAVED
         and along.extent >= lanes > 1
     ):
-        return (Split(rows, lanes), order, Vectorize(f"{rows}_i"), Unroll(columns))
+        if along.extent == lanes:
+            return (Reorder((*between, columns, rows)), Vectorize(rows), Unroll(columns))
+        return (Split(rows, lanes), Reorder((f"{rows}_o", *between, columns, f"{rows}_i")), Vectorize(f"{rows}_i"), Unroll(columns))
     if min(last.extent, along.extent) < LEAST:
         return ()
     block = lanes if lanes > 1 else BLOCK
