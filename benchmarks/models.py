@@ -74,6 +74,8 @@ LIGHT = tuple(
     for name in ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512")
 )
 SUPERCOMBO = (Entry("supercombo", "example", ranges={"input_imgs": PIXELS}),)
+TWO_TOWERS = Entry("supercombo_two_towers", "example", ranges={"input_imgs": PIXELS, "big_input_imgs": PIXELS})
+"""For benchmarks/qcom*.py; in no other table."""
 CATALOG = (*SUPERCOMBO, *SKELETONS, *TRAINED, *LIGHT)
 
 
@@ -91,8 +93,9 @@ def locate(entry: Entry, models: Path, scratch: Path) -> Path | None:
             light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
             return fill(light / f"{entry.name}.onnx", scratch / f"{entry.name}.onnx")
         case _:
-            path = scratch / "supercombo.onnx"
-            subprocess.run([sys.executable, ROOT / "examples" / "supercombo.py", "-o", path], check=True, stdout=subprocess.DEVNULL)
+            path = scratch / f"{entry.name}.onnx"
+            command = [sys.executable, ROOT / "examples" / "supercombo.py", "-o", path, *["--two-towers"] * (entry is TWO_TOWERS)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             return path
 
 

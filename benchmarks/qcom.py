@@ -1,37 +1,51 @@
 #!/usr/bin/env python3
 """Modelled time on the Adreno 630 of compiled models, beside tinygrad's for the same models; no device is needed.
 
-    python benchmarks/qcom.py MODEL.onnx ... [--cost ../shared/adreno/ir3cost] [--tinygrad PYTHON] [--precision mixed]
+    python benchmarks/qcom.py [--tinygrad PYTHON] [--only REGEX] [--cost ../shared/adreno/ir3cost]
 
-Each model is compiled for qcom; the tool `ir3cost` compiles each kernel of its launches with Mesa's compiler for the Adreno and models
-the time of each. --tinygrad names the interpreter of an environment with tinygrad 0.14 and numpy: its launches go the same way.
-Prints a table and writes benchmarks/results/qcom.json. Modelled, not measured: it ranks kernels on one footing.
+The models of benchmarks/qcom_models.py that have a number of tinygrad's to beat, or those that REGEX matches in full, are compiled for qcom
+in both precisions of half storage. Mesa's compiler for the Adreno compiles the kernels of their launches, and the time of each is modelled
+as `ir3cost` does and with two corrections (benchmarks/adreno_model.py). PYTHON is the interpreter of an environment with tinygrad 0.14: its
+launches for the same file, with float inputs, go the same way. Without it, and for models that REGEX leaves out, earlier numbers stay.
+
+Writes benchmarks/results/qcom.json and the table of docs/qcom.md. Modelled, not measured: it ranks kernels on one footing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+
+import adreno_model
+import qcom_models
+from adreno_code import Launch
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "qcom.json"
-COST = HERE.parent.parent / "shared" / "adreno" / "ir3cost"
+TABLE = HERE.parent / "docs" / "qcom.md"
+MARK, SECOND = "<!-- benchmarks/qcom.py -->", "<!-- benchmarks/qcom.py, published -->"
+COMPARED = "light_resnet50|supercombo|supercombo_two_towers|driving_vision_like|driving_policy_like|mobilenetv2_100|resnet18"
+PUBLISHED = {
+    "mobilenetv2_100": ("MobileNetV2", "7.96 (Paddle-Lite), 10.0 (MACE)"),
+    "light_resnet50": ("ResNet-50", "39.1 (Paddle-Lite)"),
+    "driving_vision_like": ("openpilot's driving_vision 0.11; here a model of its kind", "17 (tinygrad)"),
+    "supercombo_two_towers": ("openpilot's supercombo of 2022", "22.5 (SNPE)"),
+}
+PRECISIONS = ("mixed", "fp16")
 TINYGRAD = {
     "DEV": "NULL:OpenCL:a630,IMAGE_PITCH_ALIGNMENT=64,cl_khr_fp16", "IMAGE": "1", "FLOAT16": "1", "NOLOCALS": "1", "JIT": "2",
     "NULL_ALLOW_COPYOUT": "1",
 }  # fmt: skip
-WIDE_RATE, HALF_RATE = 234e9, 345e9  # lane instructions a second in waves of 128, and of halves, as in the tool
-Launches = list[dict[str, Any]]
+Numbers = dict[str, float]
+Results = dict[str, dict[str, Numbers]]
 
 
-def ours(model: Path, precision: str) -> Launches:
+def ours(model: Path, precision: str) -> list[Launch]:
     """The launches of `model` as tgc compiles it."""
     import tgc
     from tgc.run.launches import frame
@@ -41,7 +55,7 @@ def ours(model: Path, precision: str) -> Launches:
         return frame(Path(folder))
 
 
-def tinygrads(model: Path, python: str) -> Launches:
+def tinygrads(model: Path, python: str) -> list[Launch]:
     """The launches of `model` as tinygrad makes them, with float inputs."""
     import onnx
 
@@ -53,69 +67,77 @@ def tinygrads(model: Path, python: str) -> Launches:
         onnx.save(loaded, path)
         command = [python, str(HERE / "qcom_tinygrad.py"), str(path)]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(command, env={**environment, **TINYGRAD}, capture_output=True, text=True, check=True)
-    launches: Launches = json.loads(done.stdout)
+        done = subprocess.run(command, env={**environment, **TINYGRAD}, stdout=subprocess.PIPE, text=True, check=True)
+    launches: list[Launch] = json.loads(done.stdout)
     return launches
 
 
-def modelled(launches: Launches, tool: Path) -> dict[str, float]:
-    """Launches, image reads in millions, spills and milliseconds of a frame, as `tool` models them."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(launches, file)
-        file.flush()
-        done = subprocess.run([str(tool), file.name, "--json"], capture_output=True, text=True, check=True)
-    rows = json.loads(done.stdout)
-    failed = [row["name"] for row in rows if "error" in row]
-    if failed:
-        raise SystemExit(f"kernels that do not build: {', '.join(failed)}")
-    faster = [_seconds(row, launch) for row, launch in zip(rows, launches, strict=True)]
-    return {
-        "half_ms": math.fsum(faster) * 1e3, "launches": len(rows), "reads": sum(row["reads"] * row["items"] for row in rows) / 1e6,
-        "spills": sum(row["spills"] for row in rows), "ms": math.fsum(row["seconds"] for row in rows) * 1e3,
-    }  # fmt: skip
+def measured(model: Path, arguments: argparse.Namespace) -> dict[str, Numbers]:
+    """One model's numbers, by compiler."""
+    launches = {f"tgc, {precision}": ours(model, precision) for precision in PRECISIONS}
+    if arguments.tinygrad and model.stem != "light_resnet50":  # which is for PUBLISHED alone
+        launches = {"tinygrad": tinygrads(model, arguments.tinygrad), **launches}
+    return {by: adreno_model.summary(adreno_model.modelled(arguments.cost, found)) for by, found in launches.items()}
 
 
-def _seconds(row: dict[str, Any], launch: dict[str, Any]) -> float:
-    """The modelled time of a launch with multiply-adds of halves at their own rate in waves of 128, which the tool means to count.
+def table(results: Results) -> str:
+    """The generated part of docs/qcom.md: numbers, and parts of tinygrad's."""
+    lines = [
+        "| model | by | launches | image reads, M | spills | modelled ms | halves at their rate, ms | and buffers, ms |",
+        f"|---|---|{'--:|' * 6}",
+    ]
+    for model, rows in results.items():
+        theirs = rows.get("tinygrad")
+        for by, row in rows.items():
+            cells = [_cell(row, theirs if by != "tinygrad" else None, *column) for column in COLUMNS]
+            lines.append(f"| {model} | {by} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
-    It tells them by the half registers in use, and the Adreno 6xx shows none: its half registers are parts of the full ones.
-    """
-    own = str(launch["src"])
-    halves = row["width"] == 128 and "tgc_mad_half" in own[max(own.find(f"void {row['name']}("), 0) :]
-    issue = row["issue"] * (WIDE_RATE / HALF_RATE if halves else 1.0)
-    return float(max(issue, row["texture"], row["memory"]) + row["seconds"] - max(row["issue"], row["texture"], row["memory"]))
+
+def published(results: Results) -> str:
+    """The second generated part of docs/qcom.md: what others measured on the chip."""
+    lines = ["| model | measured by others, ms | tgc, modelled, ms: mixed | fp16 |", "|---|--:|--:|--:|"]
+    for name, (shown, times) in PUBLISHED.items():
+        if name in results:
+            lines.append(f"| {shown} | {times} | " + " | ".join(f"{results[name][f'tgc, {p}']['half_ms']:.2f}" for p in PRECISIONS) + " |")
+    return "\n".join(lines)
 
 
-def row(model: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One model's numbers."""
-    found: dict[str, Any] = {"model": model.stem, "tgc": modelled(ours(model, arguments.precision), arguments.cost)}
-    if arguments.tinygrad:
-        found["tinygrad"] = modelled(tinygrads(model, arguments.tinygrad), arguments.cost)
-    return found
+COLUMNS = (("launches", 0), ("reads", 1), ("spills", 0), ("ms", 2), ("half_ms", 2), ("buffer_ms", 2))
+
+
+def _cell(row: Numbers, theirs: Numbers | None, name: str, digits: int) -> str:
+    share = f" ({row[name] / theirs[name]:.2f})" if theirs and theirs[name] else ""
+    return f"{row[name]:.{digits}f}{share}"
 
 
 def main() -> int:
-    """Prints the table."""
+    """Models what is asked for and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--cost", type=Path, default=COST)
+    parser.add_argument("--only", default=COMPARED, metavar="REGEX")
+    parser.add_argument("--cost", type=Path, default=qcom_models.SHARED / "adreno" / "ir3cost")
     parser.add_argument("--tinygrad", metavar="PYTHON")
-    parser.add_argument("--precision", default="mixed")
     arguments = parser.parse_args()
     if not arguments.cost.exists():
         print(f"{arguments.cost} is not there: name the tool with --cost", file=sys.stderr)
         return 1
-    rows = []
-    print("| model | by | launches | image reads, M | spills | modelled ms | halves at their rate |\n|---|---|--:|--:|--:|--:|--:|")
-    for model in arguments.models:
-        rows.append(row(model, arguments))
-        for by in ("tgc", "tinygrad"):
-            if by in rows[-1]:
-                n = rows[-1][by]
-                ms = f"{n['ms']:.2f} | {n['half_ms']:.2f}"
-                print(f"| {model.stem} | {by} | {n['launches']} | {n['reads']:.1f} | {n['spills']} | {ms} |", flush=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    results: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for entry, path in qcom_models.files(arguments.only, entries=qcom_models.WITH_PUBLISHED):
+        results[entry.name] = {**results.get(entry.name, {}), **measured(path, arguments)}
+        print(table({entry.name: results[entry.name]}), file=sys.stderr, flush=True)
+        write(results)
     return 0
+
+
+def write(results: Results) -> None:
+    """Both files, models in the order of the list."""
+    ordered = {entry.name: results[entry.name] for entry in qcom_models.WITH_PUBLISHED if entry.name in results}
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    text = TABLE.read_text()
+    for mark, part in ((MARK, table(ordered)), (SECOND, published(ordered))):
+        before, _, after = text.split(mark)
+        text = f"{before}{mark}\n{part}\n{mark}{after}"
+    TABLE.write_text(text)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     case CL_DEVICE_IMAGE_SUPPORT: ANSWER(fake.images);
     case CL_DEVICE_COMPILER_AVAILABLE: ANSWER(fake.compiler);
     case CL_DEVICE_DOUBLE_FP_CONFIG: ANSWER(fake.doubles);
-    case CL_DEVICE_IMAGE2D_MAX_WIDTH: case CL_DEVICE_IMAGE2D_MAX_HEIGHT: ANSWER(fake.image_limit);
+    case CL_DEVICE_IMAGE2D_MAX_WIDTH: case CL_DEVICE_IMAGE2D_MAX_HEIGHT: case CL_DEVICE_IMAGE_MAX_BUFFER_SIZE: ANSWER(fake.image_limit);
     case CL_DEVICE_MAX_MEM_ALLOC_SIZE: ANSWER(fake.largest);
     default: return CL_INVALID_VALUE;
   }

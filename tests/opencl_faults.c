@@ -90,7 +90,7 @@ static tgc_status init_with(const tgc_cl_model *model) {
 }
 
 static int lacking_device(void) {
-  static const tgc_cl_image wide = {0, 20000, 1, 160000, TGC_CL_ARENA, TGC_F16, 0};
+  static const tgc_cl_image wide = {0, 20000, 1, 160000, TGC_CL_ARENA, TGC_F16, 0}, row = {0, 20000, 0, 160000, TGC_CL_ARENA, TGC_F16, 0};
   tgc_cl_model model = two_model;
   model.needs = TGC_CL_NEEDS_FP16;
   CHECK(init_with(&model) == TGC_OK);
@@ -107,6 +107,9 @@ static int lacking_device(void) {
   model.image_count = 1;
   CHECK(init_with(&model) == TGC_DEVICE);
   SAYS("an image of 20000 x 1 texels is larger than the device's 16384 x 16384: two");
+  model.images = &row;
+  CHECK(init_with(&model) == TGC_DEVICE);
+  SAYS("a row of 20000 texels is longer than the device's 16384: two");
   fake.compiler = CL_FALSE;
   CHECK(init_with(&two_model) == TGC_DEVICE);
   SAYS("no compiler");
@@ -122,17 +125,29 @@ static int lacking_device(void) {
   return 0;
 }
 
-/* Images over the arena where the device can, alone where it cannot; the same numbers, and nothing is left. */
+/* Pictures over the arena where the device can, alone where it cannot; rows over it always. Nothing is left, whichever call fails. */
 static int images(void) {
-  static const tgc_cl_image image = {0, 4, 2, 64, TGC_CL_ARENA, TGC_F16, 0};
+  static const tgc_cl_image both[] = {{0, 4, 2, 64, TGC_CL_ARENA, TGC_F16, 0}, {0, 4, 0, 64, TGC_CL_ARENA, TGC_F16, 0}};
   tgc_cl_model model = two_model;
-  model.images = &image;
-  model.image_count = 1;
+  model.images = both;
+  model.image_count = 2;
   for (int shared = 0; shared < 2; ++shared) {
+    int calls;
+    fake_reset();
     fake.extensions = shared ? "cl_khr_image2d_from_buffer" : "";
-    CHECK(init_with(&model) == TGC_OK && fake_calls("clCreateImage") == shared + 1 && fake_calls("clCreateSubBuffer") == shared);
+    CHECK(init_with(&model) == TGC_OK && fake_calls("clCreateImage") == 2 && fake_calls("clCreateSubBuffer") == shared);
     tgc_cl_release(&context.cl);
     CHECK(fake_live() == 0);
+    calls = fake_calls(NULL);
+    for (int at = 1; at <= calls; ++at) {
+      fake_reset();
+      fake.extensions = shared ? "cl_khr_image2d_from_buffer" : "";
+      fake.fail_at = at;
+      fake.fail_with = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+      if (init_with(&model) == TGC_OK) tgc_cl_release(&context.cl);
+      else CHECK(tgc_cl_message(&context.cl)[0] != '\0');
+      CHECK(fake_live() == 0);
+    }
   }
   return 0;
 }

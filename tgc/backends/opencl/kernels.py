@@ -17,15 +17,27 @@ from tgc.ir.rewrite import expressions, walk
 _LARGEST = 2**31 - 1
 """Buffers are addressed by int."""
 
-# Conversions of 16-bit floats. A half in private memory needs no extension; bfloat is the upper half of a float, rounded to even.
+# Conversions of 16-bit floats. A half in private memory needs no extension, but some compilers then keep it there; bfloat is the
+# upper half of a float, rounded to even.
 _PRELUDE = {
-    "from_f16": "float{n} tgc_from_f16{_n}(ushort{n} bits) {{ return vload_half{n}(0, (const __private half *)&bits); }}",
+    "from_f16": """\
+#ifdef cl_khr_fp16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define tgc_from_f16{_n}(bits) convert_float{n}(as_half{n}((ushort{n})(bits)))
+#else
+float{n} tgc_from_f16{_n}(ushort{n} bits) {{ return vload_half{n}(0, (const __private half *)&bits); }}
+#endif""",
     "to_f16": """\
+#ifdef cl_khr_fp16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define tgc_to_f16{_n}(x) as_ushort{n}(convert_half{n}_rte((float{n})(x)))
+#else
 ushort{n} tgc_to_f16{_n}(float{n} x) {{
   ushort{n} bits;
   vstore_half{n}_rte(x, 0, (__private half *)&bits);
   return bits;
-}}""",
+}}
+#endif""",
     "from_bf16": "float{n} tgc_from_bf16{_n}(ushort{n} bits) {{ return as_float{n}(convert_uint{n}(bits) << 16); }}",
     "to_bf16": """\
 ushort{n} tgc_to_bf16{_n}(float{n} x) {{

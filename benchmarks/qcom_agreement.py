@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""How far qcom's answers are from ONNX Runtime's in single precision, on OpenCL drivers that need no GPU.
+
+    python benchmarks/qcom_agreement.py [--only REGEX] [--drivers PoCL,rusticl] [--icd FOLDER] [--precisions mixed,fp32,fp16]
+
+For each model of benchmarks/qcom_models.py that REGEX matches in full, each driver and each precision: what `tgc verify --target qcom`
+compares, the largest difference over the outputs as a part of each output's largest magnitude. rusticl is Mesa's OpenCL on llvmpipe (Debian
+`mesa-opencl-icd`); FOLDER holds its .icd file. Numbers of what is left out stay from earlier runs.
+
+ONNX Runtime computes models of half in half, and their outputs are half: there 1e-2 is the limit in any precision but fp16.
+
+Writes benchmarks/results/qcom_agreement.json and the table of docs/qcom.md. Exit status 1 where an error is above its limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+import qcom_models
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "qcom_agreement.json"
+TABLE = HERE.parent / "docs" / "qcom.md"
+MARK = "<!-- benchmarks/qcom_agreement.py -->"
+LIMITS = {"mixed": 1e-2, "fp32": 1e-4, "fp16": 3e-2}
+HALVES = {"squeezenet_fp16"}
+COLUMNS = [("mixed", "PoCL"), ("mixed", "rusticl"), ("fp32", "PoCL"), ("fp32", "rusticl"), ("fp16", "PoCL")]
+Results = dict[str, dict[str, float | str]]
+
+
+def environment(driver: str, icd: str) -> dict[str, str]:
+    """What selects `driver`; PoCL is the wheel's, which tgc finds by itself."""
+    return {"OCL_ICD_VENDORS": icd, "RUSTICL_ENABLE": "llvmpipe"} if driver == "rusticl" else {}
+
+
+def error(entry: models.Entry, model: Path, precision: str) -> float:
+    """The largest error over the outputs, relative to each one's largest magnitude; infinite where one has NaN alone."""
+    from tgc import driver
+    from tgc.verify import Tolerance, cases, verify
+
+    name = re.sub(r"\W", "_", entry.name)
+    artifact = driver.compile(model, "qcom", shapes=entry.shapes, name=name, precision=precision)
+    found = cases(model, artifact.graph, "onnxruntime", ranges=entry.ranges)
+    return max(float(output.relative) for report in verify(artifact, found, Tolerance()) for output in report.outputs)
+
+
+def attempt(entry: models.Entry, model: Path, column: tuple[str, str], options: argparse.Namespace) -> float | str:
+    """`error` in a process of its own with the driver's environment; what went wrong otherwise."""
+    command = [sys.executable, __file__, "--one", entry.name, "--file", str(model), "--precisions", column[0]]
+    variables = {**os.environ, **environment(column[1], options.icd)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=options.limit, check=False)
+    except subprocess.TimeoutExpired:
+        return f"took more than {options.limit} s"
+    if done.returncode == 0:
+        return float(done.stdout.splitlines()[-1])
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:200]
+
+
+def table(results: Results) -> str:
+    """The generated part of docs/qcom.md."""
+    lines = [f"| model | {' | '.join(f'{precision}, {driver}' for precision, driver in COLUMNS)} |", f"|---|{'--:|' * len(COLUMNS)}"]
+    for model, row in results.items():
+        cells = [row.get(f"{precision}, {driver}", "") for precision, driver in COLUMNS]
+        lines.append(f"| {model} | {' | '.join(f'{cell:.1e}' if isinstance(cell, float) else cell for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def write(results: Results) -> None:
+    """Both files, models in the order of the list."""
+    ordered = {entry.name: results[entry.name] for entry in qcom_models.ENTRIES if entry.name in results}
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    before, _, after = TABLE.read_text().split(MARK)
+    TABLE.write_text(f"{before}{MARK}\n{table(ordered)}\n{MARK}{after}")
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Asks for every number, keeps what comes; how many are no good."""
+    results: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    drivers, precisions, bad = options.drivers.split(","), options.precisions.split(","), 0
+    for entry, path in qcom_models.files(options.only):
+        row = results.setdefault(entry.name, {})
+        for precision, driver in (column for column in COLUMNS if column[0] in precisions and column[1] in drivers):
+            found = row[f"{precision}, {driver}"] = attempt(entry, path, (precision, driver), options)
+            limit = max(LIMITS[precision], LIMITS["mixed"] if entry.name in HALVES else 0.0)
+            bad += isinstance(found, str) or not found <= limit
+            print(f"{entry.name} {precision} {driver}: {found}", file=sys.stderr, flush=True)
+        write(results)
+    return bad
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="REGEX")
+    parser.add_argument("--drivers", default="PoCL,rusticl")
+    parser.add_argument("--icd", default="/etc/OpenCL/vendors", metavar="FOLDER")
+    parser.add_argument("--precisions", default=",".join(LIMITS))
+    parser.add_argument("--limit", type=float, default=900, metavar="SECONDS")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one is None:
+        return min(1, sweep(options))
+    entry = next(entry for entry in qcom_models.ENTRIES if entry.name == options.one)
+    print(error(entry, options.file, options.precisions))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
