@@ -184,9 +184,64 @@ def counted(d: Draw) -> Drawn:
     return Drawn("TfIdfVectorizer", (name,), {**how, **tables})
 
 
+def attention(d: Draw) -> Drawn:
+    """With heads as an axis, or in the last one; fewer heads of keys; causal or not, with and without a mask."""
+    name = d.pick(lambda v: v.dtype == np.float32 and v.ndim in (3, 4) and v.shape[-1] <= 16 and min(v.shape) > 1)
+    shape = d.shape(name)
+    length = d.number(2, 9)
+    how: dict[str, object] = {"is_causal": d.number(0, 1)} if d.chance(0.5) else {}
+    if d.chance(0.3):
+        how["softcap"] = 2.0
+    if len(shape) == 4:
+        few = shape[1] if d.chance(0.6) else 1
+        keys, values = (d.normal((shape[0], few, length, shape[3])) for _ in range(2))
+    else:
+        heads = int(str(d.one([n for n in range(1, shape[2] + 1) if shape[2] % n == 0])))
+        how |= {"q_num_heads": heads, "kv_num_heads": heads}
+        keys, values = (d.normal((shape[0], length, shape[2])) for _ in range(2))
+    masked = d.chance(0.3) and "is_causal" not in how
+    return Drawn("Attention", (name, keys, values, d.normal((shape[-2], length))) if masked else (name, keys, values), how)
+
+
+def rotated(d: Draw) -> Drawn:
+    name = d.pick(lambda v: v.dtype == np.float32 and v.ndim == 4 and v.shape[3] % 2 == 0)
+    batch, _, length, width = d.shape(name)
+    if d.chance(0.5):
+        tables = [d.normal((batch, length, width // 2)) for _ in range(2)]
+        return Drawn("RotaryEmbedding", (name, *tables), {"interleaved": d.number(0, 1)})
+    tables = [d.normal((10, width // 2)) for _ in range(2)]
+    places = d.constant(d.rng.integers(0, 10, (batch, length)))
+    return Drawn("RotaryEmbedding", (name, *tables, places), {"interleaved": d.number(0, 1)})
+
+
+def normalised_lately(d: Draw) -> Drawn:
+    name = d.floats(3, 4)
+    shape = d.shape(name)
+    match d.number(0, 2):
+        case 0:
+            axis = d.number(1, len(shape) - 1)
+            return Drawn("RMSNormalization", (name, d.positive(shape[axis:])), {"axis": axis, "epsilon": 1e-2})
+        case 1:
+            groups = [g for g in range(1, shape[1] + 1) if shape[1] % g == 0]
+            inputs = (name, d.positive((shape[1],)), d.normal((shape[1],)))
+            return Drawn("GroupNormalization", inputs, {"num_groups": d.one(groups), "epsilon": 1e-2})
+        case _:
+            return Drawn("Swish", (name,), {"alpha": 1.5})
+
+
+def cached(d: Draw) -> Drawn:
+    name = d.floats(3, 4)
+    shape = d.shape(name)
+    fresh = d.number(1, shape[-2])
+    update = d.normal((*shape[:-2], fresh, shape[-1]))
+    starts = d.constant(d.rng.integers(0, shape[-2] - fresh + 1, shape[0]))
+    return Drawn("TensorScatter", (name, update, starts), {"mode": d.one(["linear", "circular"])})
+
+
 RARER: tuple[tuple[Callable[[Draw], Drawn], float], ...] = (
     (about_shapes, 0.8), (cast_like, 0.4), (infinite, 0.4), (compressed, 0.7), (selected, 0.5), (gathered_nd, 1), (turned, 0.7),
     (spectrum, 0.8), (determinant, 0.4), (sampled, 1.2), (resized_to_sizes, 0.8), (pooled_places, 0.4), (centred, 0.7), (unfolded, 0.5),
     (integer_convolution, 0.8), (quantised_product, 0.6), (loss, 0.6), (suppressed, 0.4), (counted, 0.3),
+    (attention, 1), (rotated, 0.8), (normalised_lately, 1), (cached, 0.5),
 )  # fmt: skip
 """Each family, and how often it is drawn."""

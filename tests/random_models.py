@@ -31,7 +31,7 @@ Families = tuple[tuple[Callable[[Draw], Drawn], float], ...]
 EVERY: Families = (*FAMILIES, *((family, 3 * share) for family, share in RARER))
 COUNTING = ("NonMaxSuppression", "NonZero", "Unique")
 """Results as long as the data say, which are refused, with a ModelError, where they would have to have one length."""
-OPSET = 20
+OPSET = 24
 COPIES = 2
 NOISE = {np.dtype(np.float16): 2.0**-9, np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 MOST_ELEMENTS = 1 << 14

@@ -155,6 +155,18 @@ def test_unique() -> None:
     agrees(text, {"h": (2, 7), "w": (3, 6)}, lambda s: {"x": noise(4, s["w"])[rows[: s["h"]]]})
 
 
+@pytest.mark.parametrize("condition", ["bool[2] c", "bool[h] c", "bool[m] c"])
+def test_compress(condition: str) -> None:
+    """A condition may be shorter than the axis, by a number that is only known at run time."""
+    text = f"g (float[n, h, w] x, {condition}) => (float[n, a, w] y) {{ y = Compress<axis=1>(x, c) }}"
+
+    def made(s: Mapping[str, int]) -> dict[str, Array]:
+        many = {"bool[2] c": 2, "bool[h] c": s["h"], "bool[m] c": min(s["m"], s["h"])}[condition]
+        return {"x": noise(s["n"], s["h"], s["w"]), "c": np.arange(many) % 2 == 1}
+
+    agrees(text, IMAGE, made)
+
+
 SUPPRESSION = """g (float[n, h, 4] boxes, float[n, 2, h] scores) => (int64[k, 3] y) {
   most = Constant<value_int=3>()
   iou = Constant<value_float=0.4>()

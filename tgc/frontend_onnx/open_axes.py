@@ -125,6 +125,7 @@ MOVING = frozenset(
         "Split",
         "Squeeze",
         "TensorScatter",
+        "TfIdfVectorizer",
         "Tile",
         "Transpose",
         "Trilu",

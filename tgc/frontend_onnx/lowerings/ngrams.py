@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
+from tgc.frontend_onnx import live
 from tgc.frontend_onnx.builder import LoweringBuilder
 from tgc.frontend_onnx.registry import lowers
 from tgc.ir import expr as ex
@@ -40,6 +42,10 @@ def tf_idf_vectorizer(
     if mode not in ("TF", "IDF", "TFIDF"):
         raise b.invalid(f"mode is {mode!r}")
     wide = x if len(x.shape) == 2 else b.reshape(x, (1, x.shape[0] if x.shape else 1))
+    if live.is_open(wide.shape[1:]):
+        absent = next(n for n in itertools.count() if n not in pool_int64s)
+        filled = live.masked(b, wide, (1,), scalar.lit(absent, wide.dtype))
+        wide = live.opened(b, live.settled(b, filled), (wide.shape[0], int(wide.shape[1])))
     columns = max(ngram_indexes) + 1
     counts = b.full((wide.shape[0], columns), 0, F32)
     grams = _grams(pool_int64s, ngram_counts, ngram_indexes)

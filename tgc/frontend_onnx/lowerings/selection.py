@@ -71,11 +71,13 @@ def compress(b: LoweringBuilder, x: Node, condition: Node, *, axis: int | None =
     known = fold(condition)
     if known is not None and not live.is_open(source.shape):
         return take(b, source, along, np.flatnonzero(known)[: source.shape[along]].tolist())
-    if live.is_open((*condition.shape, source.shape[along])) and condition.shape[0] != source.shape[along]:
-        raise b.unsupported(f"a condition of {condition.shape[0]} elements for {source.shape[along]}")
-    size = min(int(condition.shape[0]), int(source.shape[along]))
-    kept = condition if live.is_open(condition.shape) else b.narrow(condition, 0, 0, size)
-    return picked(b, source, along, chosen(b, kept))
+    count = source.shape[along]
+    if condition.shape[0] == count:
+        return picked(b, source, along, chosen(b, condition))
+    size = min(int(condition.shape[0]), int(count))
+    kept = b.narrow(live.settled(b, live.masked(b, condition, (0,), scalar.lit(False, BOOL))), 0, 0, size)
+    inside = live.formula(b, (size,), lambda n: scalar.lt(live.place(0), n), count)
+    return picked(b, source, along, chosen(b, b.elementwise(scalar.logical_and, kept, inside)))
 
 
 def picked(b: LoweringBuilder, x: Node, axis: int, places: Node) -> Node:
