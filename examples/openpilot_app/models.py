@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import supercombo
 
 import tgc
+from tgc.errors import TgcError
 
 OPSET = 17
 CAMERA = (1208, 1928)  # height, width of a frame
@@ -179,4 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("--monitoring", type=Path, help="an ONNX model of one input [1, 6, h, w]; by default a small one is made up")
     parser.add_argument("--small", action="store_true", help="a few layers instead of supercombo")
     given = parser.parse_args()
-    write(given.out, given.target, given.monitoring, given.small)
+    try:
+        write(given.out, given.target, given.monitoring, given.small)
+    except (TgcError, OSError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,68 @@
+"""The corrections of benchmarks/adreno_model.py to the modelled time of a launch, and how kernels are put into runs of the compiler."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import adreno_code
+import adreno_model
+import qcom
+import qcom_agreement
+
+ROW = {"items": 1000, "issue": 1e-4, "texture": 2e-5, "memory": 0.0, "width": 128}
+
+
+def test_halves_go_at_their_own_rate_in_wide_waves():
+    saved = 1000 * 5000 * (1 / 234e9 - 1 / 345e9)
+    assert adreno_model.corrected(ROW, 5000, 0, 3e-6)["half_seconds"] == pytest.approx(1e-4 - saved + 3e-6)
+    assert adreno_model.corrected(ROW | {"width": 64}, 5000, 0, 3e-6)["half_seconds"] == pytest.approx(1e-4 + 3e-6)
+    assert adreno_model.corrected(ROW | {"texture": 1e-4}, 5000, 0, 3e-6)["half_seconds"] == pytest.approx(1e-4 + 3e-6)
+
+
+def test_loads_from_buffers_compete_with_the_other_terms():
+    few, many = (adreno_model.corrected(ROW, 0, loaded, 0.0) for loaded in (87, 87e3))
+    assert few["buffer_seconds"] == pytest.approx(1e-4)
+    assert many["buffer_seconds"] == pytest.approx(1e-3)
+    assert many["half_seconds"] == pytest.approx(1e-4)
+
+
+def test_what_a_line_of_machine_code_loads():
+    lines = {
+        "(ss)ldg.a.u16 hr22.x, g[r2.y+(r9.w<<1)], 4": 8,
+        "ldg.u32 r1.x, g[r2.x], 2": 8,
+        "isam.1d (u32)(xyzw)r0.x, r1.x": 0,
+        "stg.a.u16": 0,
+    }
+    assert {line: adreno_model._size(line) for line in lines} == lines
+
+
+def test_cycles_that_an_instruction_waits_before_stay():
+    assert adreno_model._idle("(sy)(nop3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == "(nop2)nop"
+    assert adreno_model._idle("(rpt3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == ""
+
+
+def kernel(name: str, before: str = "", body: str = "") -> adreno_code.Launch:
+    return {"name": name, "src": f"{before}__kernel void {name}() {{{body}}}", "options": ""}
+
+
+def test_a_run_takes_kernels_of_different_names_that_need_the_same_before_them():
+    launches = [kernel("a"), kernel("b"), kernel("a", body="return;"), kernel("c", "#define C\n")]
+    found = list(adreno_code.batches(launches, 8))
+    assert sorted("".join(launch["name"] for launch in batch) for batch in found) == ["a", "ab", "c"]
+    assert sorted(str(launch) for batch in found for launch in batch) == sorted(map(str, launches))
+    assert [len(batch) for batch in adreno_code.batches([kernel(name) for name in "abcde"], 2)] == [2, 2, 1]
+
+
+def test_the_document_holds_what_the_results_say():
+    for benchmark, marks in (
+        (qcom, ((qcom.MARK, qcom.table), (qcom.SECOND, qcom.published))),
+        (qcom_agreement, ((qcom_agreement.MARK, qcom_agreement.table),)),
+    ):
+        results = json.loads(benchmark.RESULTS.read_text())
+        for mark, table in marks:
+            assert benchmark.TABLE.read_text().split(mark)[1].strip() == table(results)
