@@ -108,9 +108,20 @@ def _changed(statement: Statement, chosen: dict[Buffer, Buffer], memo: dict[Expr
         case Store(buffer, index, value) if buffer in chosen:
             return Store(chosen[buffer], index, _in_half(statement, chosen[buffer]))
         case Store(buffer, index, value):
-            return Store(buffer, index, rewrite(value, wide, memo))
+            return Store(buffer, index, rewrite(rewrite(value, wide, memo), _late))
         case _:
             return statement
+
+
+def _late(expr: Expr) -> Expr | None:
+    """f32(a) + f32(b) as f32(a + b), and as much for a product with what comes from an image: a sum's bias, scale and residual."""
+    match expr:
+        case Apply(op, (Apply(first, (a,)), Apply(second, (b,))), dtype) if op in (ops.ADD, ops.MUL) and first is second is ops.CAST:
+            read = [part.buffer.space for part in (a, b) if isinstance(part, Load)]
+            halves = a.dtype == b.dtype == F16 and dtype == F32 and all(space in ("image", "register") for space in read)
+            return cast(Apply(op, (a, b), F16), F32) if halves and (op is ops.ADD or "image" in read) else None
+        case _:
+            return None
 
 
 def _in_half(store: Store, buffer: Buffer) -> Expr:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tgc.backends.cfamily.dialect import CHOICE, EQUALITY, ORDER, SUM, UNARY, Dialect, Form, call, infix, prefix
+from tgc.backends.cfamily.dialect import CHOICE, COMMA, EQUALITY, ORDER, PRODUCT, SUM, UNARY, Dialect, Form, call, infix, prefix
 from tgc.backends.opencl.words import RESERVED
 
 _VALUES = {
@@ -179,22 +179,26 @@ QCOM = replace(
 """Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not."""
 
 _RELAXED = {
-    "DIV.f32": call("native_divide({0}, {1})"), "EXP2.f32": call("native_exp2({0})"), "LOG2.f32": call("native_log2({0})"),
+    "DIV.f32": Form("{0} * native_recip({1})", PRODUCT, (PRODUCT, COMMA)), "DIV_LIT.f32": call("native_divide({0}, {1})"),
+    "EXP2.f32": call("native_exp2({0})"), "LOG2.f32": call("native_log2({0})"),
     "SQRT.f32": call("native_sqrt({0})"), "MAX.f32": call("fmax({0}, {1})"), "MAX_LIT.f32": call("fmax({0}, {1})"),
     "MIN.f32": call("fmin({0}, {1})"),
 }  # fmt: skip
 QCOM_RELAXED = replace(QCOM, scalar={**QCOM.scalar, **_RELAXED}, vector={**QCOM.vector, **_RELAXED})
 """The same where results are stored in half: the device's own instructions for what half cannot tell from the exact value.
 
-A precise division is some twenty instructions, its own two. The larger of a number and NaN is the number.
+A precise division is some twenty instructions and native_divide ten in Mesa, which scales divisors; the device's own reciprocal is one. The
+larger of a number and NaN is the number.
 """
 
 _HALF_SCALAR = {
     "CAST.f16.f32": call("(float)({0})"), "CAST.f32.f16": call("tgc_to_half({0})"), "FMA.f16": call("tgc_mad_half({0}, {1}, {2})"),
+    "ADD.f16": call("tgc_add_half({0}, {1})"), "MUL.f16": call("tgc_mul_half({0}, {1})"),
 }  # fmt: skip
 _HALF_VECTOR = {
     "CAST.f16.f32": call("convert_float{n}({0})"), "CAST.f32.f16": call("tgc_to_half{n}({0})"),
-    "FMA.f16": call("tgc_mad_half{n}({0}, {1}, {2})"), "TEXEL.f16.f16": call("read_imageh({0}, {1})"),
+    "FMA.f16": call("tgc_mad_half{n}({0}, {1}, {2})"), "ADD.f16": call("tgc_add_half{n}({0}, {1})"),
+    "MUL.f16": call("tgc_mul_half{n}({0}, {1})"), "TEXEL.f16.f16": call("read_imageh({0}, {1})"),
 }  # fmt: skip
 QCOM_HALF = replace(
     QCOM_RELAXED,

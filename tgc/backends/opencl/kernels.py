@@ -60,6 +60,8 @@ _ARITHMETIC = (
 typedef half{n} tgc_half{n};
 #define tgc_to_half{n}(x) convert_half{n}_rte(x)
 #define tgc_mad_half{n}(a, b, c) mad(a, b, c)
+#define tgc_add_half{n}(a, b) ((a) + (b))
+#define tgc_mul_half{n}(a, b) ((a) * (b))
 """
         for n in ("", *_HALVES)
     )
@@ -78,6 +80,8 @@ float{n} tgc_to_half{n}(float{n} x) {{
   return vload_half{n}(0, (const __private half *)&bits);
 }}
 #define tgc_mad_half{n}(a, b, c) tgc_to_half{n}(mad(a, b, c))
+#define tgc_add_half{n}(a, b) tgc_to_half{n}((a) + (b))
+#define tgc_mul_half{n}(a, b) tgc_to_half{n}((a) * (b))
 """
         for n in ("", *_HALVES)
     )
