@@ -167,10 +167,11 @@ def differences(made: RandomModel, target: str) -> Iterator[str]:
             if not np.array_equal(got, wanted):
                 yield f"{value.name}: {np.sum(got != wanted)} of {wanted.size} elements differ ({wanted.dtype})"
         else:
-            yield from _apart(value.name, got, wanted, copies)
+            yield from apart(value.name, got, wanted, copies)
 
 
-def _apart(name: str, got: Array, wanted: Array, copies: Sequence[Array]) -> Iterator[str]:
+def apart(name: str, got: Array, wanted: Array, copies: Sequence[Array]) -> Iterator[str]:
+    """A line where `got` is further from `wanted` than the disturbed copies make likely."""
     exact = wanted.astype(np.float64)
     noise = np.max([np.abs(copy.astype(np.float64) - exact) for copy in copies], axis=0)
     allowed = 4 * noise + 2 * noise.mean() + 0.5 * NOISE[wanted.dtype] * np.max(np.abs(exact)) + 1e-7

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from random_models import EVERY, TARGETS, differences, generate, smallest_failure
+from random_open_models import outcome, places
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -24,6 +25,14 @@ def test_rarer_operators(seed: int) -> None:
     made = generate(seed, EVERY)
     assert {node.op_type for node in made.model.graph.node} - {node.op_type for node in generate(seed).model.graph.node}
     assert not list(differences(made, TARGETS[seed % 10]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_open_axis() -> None:
+    """Thousands of them: `python tests/random_open_models.py`."""
+    found = [(seed, place, outcome(made, place)) for seed in range(4) for made in [generate(seed, EVERY)] for place in places(made)]
+    assert not [case for case in found if case[2].startswith("wrong")]
+    assert sum(case[2] == "right" for case in found) > 3
 
 
 def test_a_seed_is_a_model() -> None:
