@@ -69,10 +69,20 @@ def conversions() -> dict[str, Expr]:
     return cases
 
 
+def words() -> dict[str, Expr]:
+    """What a target may have in one instruction: four products of bytes, two of bf16 (small whole numbers, so that all is exact)."""
+    total, bytes_, halves = source("b", I32), (source("a", U32), source("d", U32)), (source("P", U32), source("Q", U32))
+    cases = {op.name: apply(op, total, *bytes_) for op in (ops.DOT4, ops.DOT4S)}
+    return {**cases, "DOT2": apply(ops.DOT2, source("R", F32), *halves)}
+
+
 def values(name: str, dtype: DType) -> np.ndarray:
     """Deterministic numbers with the awkward ones among them."""
     rng = np.random.default_rng(sum(map(ord, name)))
     kind = name[0]
+    if kind in "PQR":  # whole numbers, two of bf16 in a word
+        whole = rng.integers(-100, 100, 2 * COUNT if dtype == U32 else COUNT).astype(np.float32)
+        return whole.astype(BF16.numpy).view(np.uint32) if dtype == U32 else whole
     if dtype == BOOL:
         return rng.random(COUNT) < 0.5
     if dtype.is_float:
@@ -152,17 +162,18 @@ def test_names_of_buffers_cannot_collide(tmp_path, names):
 
 
 def test_runs_on_arm(tmp_path):
-    """Under qemu: another vector unit, another compiler's idea of half precision."""
+    """Under qemu: another vector unit, another compiler's idea of half precision, and dot products of bytes."""
     cc, qemu = compiler("aarch64-linux-gnu-gcc"), compiler("qemu-aarch64", "qemu-aarch64-static")
-    program = programs.many("operations", conversions(), 4, COUNT)
+    program = programs.many("operations", conversions() | words(), 4, COUNT)
     inputs = inputs_of(program)
-    got = run(program, inputs, tmp_path, cc, ("-O2", "-static"), runner=(qemu,))
+    got = run(program, inputs, tmp_path, cc, ("-O2", "-static", "-march=armv8.2-a+dotprod"), runner=(qemu, "-cpu", "max"))
     assert_same(got, run_program(program, inputs))
 
 
-@pytest.mark.parametrize("cases", [arithmetic, conversions])
+@pytest.mark.parametrize("cases", [arithmetic, conversions, words])
 @pytest.mark.parametrize(("cc", "lanes", "flags"), [
-    ("gcc", 1, SANITIZE), ("gcc", 8, ("-O2", "-march=native")), ("gcc", 16, ("-O0",)), ("gcc", 8, ("-O1", "-DTGC_NO_VECTORS")),
+    ("gcc", 1, SANITIZE), ("gcc", 8, ("-O2", "-march=native")), ("gcc", 16, ("-O0",)), ("gcc", 16, ("-O1", "-march=native")),
+    ("gcc", 8, ("-O1", "-DTGC_NO_VECTORS")),
     ("clang", 8, ("-O1", "-march=native")), ("clang", 4, ("-O0",)), ("clang", 2, ("-O0", "-DTGC_NO_VECTORS")),
 ])  # fmt: skip
 def test_operations(tmp_path, cases, cc, lanes, flags):

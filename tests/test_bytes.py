@@ -172,7 +172,7 @@ def test_the_loop_on_aarch64_is_loads_and_products() -> None:
 
 @pytest.mark.parametrize("kind", [U8, I8], ids=str)
 @pytest.mark.parametrize(("channels", "groups", "size"), [(3, 1, 3), (3, 1, 7), (1, 1, 5), (19, 1, 3), (20, 2, 1), (32, 32, 3)])
-@pytest.mark.parametrize("name", ["cpu", "c"])
+@pytest.mark.parametrize("name", ["cpu", "c", "c:avx512", "c:neon"])
 def test_compiled_sums_are_exact(kind: DType, channels: int, groups: int, size: int, name: str, tmp_path: Path) -> None:
     graph = two_layers(kind, channels, groups, size)
     target = resolve(name)

@@ -105,6 +105,14 @@ WASM32 = Target(
     "wasm32", "llvm", "WebAssembly with 128-bit SIMD", "wasm32-unknown-unknown", "generic", "+simd128", vector_bits=128, pointer_bits=32
 )  # fmt: skip
 C = Target("c", "c", "portable C99; vectors where the compiler has GCC's extension", vector_bits=256, vector_registers=16, winograd="auto")
+C_AVX512 = replace(
+    C, name="c:avx512", summary="the same with vectors of 512 bits, and VNNI and BF16 where the compiler may use them",
+    vector_bits=512, vector_registers=32, l2_bytes=1 << 20, dot4=True, dot2=True,
+)  # fmt: skip
+C_NEON = replace(
+    C, name="c:neon", summary="the same with vectors of 128 bits, and Arm's dot products of bytes where the compiler may use them",
+    vector_bits=128, vector_registers=30, dot4s=True,
+)  # fmt: skip
 OPENCL = Target("opencl", "opencl", "OpenCL 1.2 on desktop GPUs and PoCL", vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32)
 # What differs between GPUs in buffers: work-items that share a scheduler, and registers of 16 bytes that one of them has at a useful
 # occupancy. Warps of 32 and 255 registers of 4 bytes (CUDA C programming guide, compute capability 7 and later); waves of 64, of which
@@ -126,7 +134,7 @@ QCOM_A7XX = replace(QCOM, name="qcom:a7xx", summary="Adreno 740: the same with s
 CPU = Target("cpu", "llvm", "this machine, with the features it has", cpu="host", winograd="auto")
 
 TARGETS: tuple[Target, ...] = (
-    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, X86_V4_FP16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C,
+    CPU, X86_V2, X86_V3, X86_V4, X86_V4_BF16, X86_V4_FP16, CORTEX_A75, CORTEX_A76, RISCV64, WASM32, C, C_AVX512, C_NEON,
     OPENCL, OPENCL_NVIDIA, OPENCL_AMD, OPENCL_INTEL, OPENCL_MALI, QCOM, QCOM_A7XX,
 )  # fmt: skip
 

@@ -78,7 +78,7 @@ SHR = Op(
 )  # fmt: skip
 BITCAST = Op("BITCAST", 1, "target", "the same bits in another type of the same width", "", "", "", "", "", False, True)
 
-# What some machines have in one instruction. Schedules make these for a target that declares them; no other backend meets them.
+# What some machines have in one instruction. Schedules make these for a target that declares them, and no pass before a schedule.
 DOT4 = Op(
     "DOT4", 3, "accumulate", "a, i32, plus the products of the four bytes of b, u32, read unsigned, and those of c, u32, read signed",
     "", "", "", "vpdpbusd", ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tgc.backends.c.scalars import F16_HEAD, definitions, names_for
+from tgc.backends.c.scalars import F16_HEAD, WORDS, WORDS_HEAD, definitions, names_for
 from tgc.backends.c.vectors import Function, function_of, typedefs, vector_types
 from tgc.backends.cfamily.expressions import Use
 
@@ -31,7 +31,8 @@ def prelude(uses: Iterable[Use]) -> str:
     both = [use for use in wanted if use.lanes == 1] + [need for function in functions for need in function.native_needs]
     scalars = definitions(names_for(both))
     halves = any("f16" in (use.source, use.result) for use in wanted)
-    parts = [*([F16_HEAD] if halves else []), *scalars.values()]
+    words = any(use.key in WORDS for use in wanted)
+    parts = [*([F16_HEAD] if halves else []), *([WORDS_HEAD] if words else []), *scalars.values()]
     if functions:
         portable = definitions(names_for(need for function in functions for need in function.needs), scalars)
         types = vector_types(functions)

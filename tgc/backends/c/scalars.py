@@ -74,12 +74,48 @@ static inline float f32_odd_from_f64(double x) {
     "bf16_from_f64": "static inline uint16_t bf16_from_f64(double x) { return bf16_from_f32(f32_odd_from_f64(x)); }\n",
 }
 
+_WORDS = {
+    "u32_word": """\
+static inline uint32_t u32_word(const void *p) {
+  uint32_t r;
+  memcpy(&r, p, sizeof r);
+  return r;
+}
+""",
+    "i32_dot4": """\
+static inline int32_t i32_dot4(int32_t a, uint32_t b, uint32_t c) {
+  for (int k = 0; k < 32; k += 8) a = (int32_t)((uint32_t)a + (b >> k & 255u) * (uint32_t)(int8_t)(c >> k & 255u));
+  return a;
+}
+""",
+    "i32_dot4s": """\
+static inline int32_t i32_dot4s(int32_t a, uint32_t b, uint32_t c) {
+  for (int k = 0; k < 32; k += 8) a = (int32_t)((uint32_t)a + (uint32_t)((int8_t)(b >> k & 255u) * (int8_t)(c >> k & 255u)));
+  return a;
+}
+""",
+    "f32_dot2": """\
+static inline float f32_dot2(float a, uint32_t b, uint32_t c) {
+  a += f32_bits_u32(b << 16) * f32_bits_u32(c << 16);
+  return a + f32_bits_u32(b & 0xffff0000u) * f32_bits_u32(c & 0xffff0000u);
+}
+""",
+}
+
 
 F16_HEAD = """\
 #if defined(__F16C__)
 #include <immintrin.h> /* conversions between half and float are instructions */
 #endif
 """
+WORDS_HEAD = """\
+#if defined(__AVX512VNNI__) || defined(__AVX512BF16__)
+#include <immintrin.h> /* four products of bytes, or two of bf16, are one instruction */
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+#endif
+"""
+WORDS = ("DOT4", "DOT4S", "DOT2")
 
 
 def names_for(uses: Iterable[Use]) -> tuple[str, ...]:
@@ -120,8 +156,8 @@ def definitions(names: Iterable[str], known: Iterable[str] = ()) -> dict[str, st
 
 def definition(name: str) -> str:
     """The definition of one function. Raises KeyError for a name that this file does not know."""
-    if name in _HALF:
-        return _HALF[name]
+    if name in _HALF or name in _WORDS:
+        return {**_HALF, **_WORDS}[name]
     if match := re.fullmatch(r"(\w+?)_bits_(\w+)", name):
         return _bits(name, BY_NAME[match[1]], BY_NAME[match[2]])
     if match := re.fullmatch(r"(\w+?)_from_(f32|f64)", name):

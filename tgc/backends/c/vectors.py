@@ -14,18 +14,31 @@ from tgc.backends.c.scalars import scalar_text
 from tgc.backends.cfamily.dialect import form_keys
 from tgc.backends.cfamily.expressions import Use, fill, find
 from tgc.errors import InvalidIrError
-from tgc.ir.dtypes import BY_NAME, I64, DType
+from tgc.ir.dtypes import BY_NAME, I32, I64, DType
 
 _UNARY, _BINARY = "{S} a", "{S} a, {S} b"
 _PARAMETERS = {
     **dict.fromkeys(("NEG", "NOT", "SQRT", "EXP2", "LOG2", "SIN", "CAST", "BITCAST"), _UNARY),
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAX", "MAX_LIT", "LT", "EQ", "AND", "OR", "XOR", "SHL", "SHR"), _BINARY),
+    **dict.fromkeys(("DOT4", "DOT4S", "DOT2"), "{T} a, {S} b, {S} c"),
     "FMA": "{T} a, {T} b, {T} c", "WHERE": "{B} a, {T} b, {T} c", "SPLAT": "{V} a", "RAMP": "{V} a, {V} b",
     "LOAD": "const {E} *p", "STRIDED": "const {E} *p, int64_t stride", "GATHER": "const {E} *p, {X} i",
     "STORE": "{E} *p, {T} v", "STORE_STRIDED": "{E} *p, int64_t stride, {T} v", "SCATTER": "{E} *p, {X} i, {T} v",
 }  # fmt: skip
 
+_BYTES = ("(({I})({x} << {up}) >> 24)", "({x} << {up} >> 24)")  # a byte of every word, read signed, unsigned
+
+
+def _products(signed: bool) -> str:
+    """The sum of four products of bytes and of what was there, written with vectors of words."""
+    left, right = _BYTES[0 if signed else 1], _BYTES[0]
+    terms = (f"({{S}}){left} * ({{S}}){right}".replace("{up}", str(24 - 8 * byte)).replace("{x}", "b", 1) for byte in range(4))
+    return "return ({T})(({S})a + " + " +\n    ".join(term.replace("{x}", "c") for term in terms) + ");"
+
+
 _NATIVE = {
+    "DOT4": _products(False), "DOT4S": _products(True),
+    "DOT2": "a += ({T})(b << 16) * ({T})(c << 16);\n  return a + ({T})(b & 0xffff0000u) * ({T})(c & 0xffff0000u);",
     **{f"{op}.float": f"return a {sign} b;" for op, sign in (("ADD", "+"), ("SUB", "-"), ("MUL", "*"), ("DIV", "/"))},
     **{f"{op}.{kind}": f"return ({{T}})(({{U}})a {sign} ({{U}})b);" for kind in ("int", "uint")
        for op, sign in (("ADD", "+"), ("SUB", "-"), ("MUL", "*"))},
@@ -39,9 +52,10 @@ _NATIVE = {
     "LT": "return {test}a < b{end};", "EQ": "return {test}a == b{end};",
     "WHERE": "const {I} m = {mask_of};\n  return ({T})((m & ({I})b) | (~m & ({I})c));", "WHERE.bool": "return (a & b) | (~a & c);",
     "SPLAT": "return a - ({T}){{0}};", "SPLAT.bool": "return -(int32_t)a - ({T}){{0}};", "RAMP": "return a + b * ({T}){{{counting}}};",
-    "LOAD": "return *(const {T}_u *)p;", "LOAD.bool": "return -__builtin_convertvector(*(const u8x{n}_u *)p, {T});",
-    "STORE": "*({T}_u *)p = v;", "STORE.bool": "*(u8x{n}_u *)p = __builtin_convertvector(-v, u8x{n});",
-    "CAST": "return __builtin_convertvector(a, {T});", "CAST.bool": "return __builtin_convertvector(-a, {T});", "BITCAST": "return ({T})a;",
+    "LOAD": "return *(const {T}_u *)p;",
+    "LOAD.bool": "return -__builtin_convertvector(__builtin_convertvector(*(const u8x{n}_u *)p, i16x{n}), {T});",
+    "STORE": "*({T}_u *)p = v;", "STORE.bool": "*(u8x{n}_u *)p = __builtin_convertvector(__builtin_convertvector(-v, i16x{n}), u8x{n});",
+    "CAST.bool": "return __builtin_convertvector(-a, {T});", "BITCAST": "return ({T})a;",
     "CAST.bf16.f32": "return ({T})(__builtin_convertvector(a, {U}) << 16);",
     "CAST.f32.bf16": "const {W} u = ({W})a;\n"
                      "  const {W} near = (u + 0x7fffu + (u >> 16 & 1u)) >> 16, nan = (u >> 16 & 0x8000u) | 0x7fc0u;\n"
@@ -57,10 +71,13 @@ _NATIVE = {
                     "  return __builtin_convertvector((u >> 16 & 0x8000u) | half, {T});",
 }  # fmt: skip
 
-# Where the machine has an instruction, behind the macro that says so, for 8 lanes.
+# Where the machine has an instruction for so many lanes, behind the macro that says so.
 _HARDWARE = {
-    "CAST.f16.f32": ("__F16C__", "return ({T})_mm256_cvtph_ps((__m128i)a);"),
-    "CAST.f32.f16": ("__F16C__", "return ({T})_mm256_cvtps_ph((__m256)a, 0);"),
+    "CAST.f16.f32.8": ("__F16C__", "return ({T})_mm256_cvtph_ps((__m128i)a);"),
+    "CAST.f32.f16.8": ("__F16C__", "return ({T})_mm256_cvtps_ph((__m256)a, 0);"),
+    "DOT4.u32.i32.16": ("__AVX512VNNI__", "return ({T})_mm512_dpbusd_epi32((__m512i)a, (__m512i)b, (__m512i)c);"),
+    "DOT2.u32.f32.16": ("__AVX512BF16__", "return ({T})_mm512_dpbf16_ps((__m512)a, (__m512bh)b, (__m512bh)c);"),
+    "DOT4S.u32.i32.4": ("__ARM_FEATURE_DOTPROD", "return ({T})vdotq_s32((int32x4_t)a, (int8x16_t)b, (int8x16_t)c);"),
 }  # fmt: skip
 
 # What is written for one lane where it is not a scalar spelling of the operation.
@@ -96,7 +113,7 @@ def function_of(use: Use) -> Function:
     prototype = f"{returned} {name}({_PARAMETERS[use.key].format(**fields)})"
     native = _native(use.key, source, result)
     plain = Use(use.key, source.name, result.name, 1)
-    hardware = _HARDWARE.get(f"{use.key}.{source.name}.{result.name}") if use.lanes == 8 else None
+    hardware = _HARDWARE.get(f"{use.key}.{source.name}.{result.name}.{use.lanes}")
     if native and hardware:
         native = f"\n#ifdef {hardware[0]}\n  {hardware[1]}\n#else\n  {native}\n#endif"
     needs = (plain,) if use.key not in _LANES and use.key not in _STORES else ()
@@ -118,9 +135,24 @@ def _native(key: str, source: DType, result: DType) -> str | None:
             return "return {test}a != 0{end};" if source.bits >= 32 or source.is_integer else None
         if {source.name, result.name} & {"f16", "bf16"}:
             return _NATIVE.get(f"CAST.{source.name}.{result.name}")
+        return "return " + _converted("-a" if source.kind == "bool" else "a", I32 if source.kind == "bool" else source, result) + ";"
     if key == "DIV" and not result.is_float:
         return None
     return next((_NATIVE[candidate] for candidate in form_keys(key, source, result) if candidate in _NATIVE), None)
+
+
+def _converted(text: str, source: DType, result: DType) -> str:
+    """`text`, a vector of `source`, as one of `result`: step by step where one is over twice as wide, which GCC would do lane by lane."""
+    from_bits, to_bits = (32 if kind.is_float else kind.bits for kind in (source, result))
+    between = [bits for bits in (16, 32) if min(from_bits, to_bits) < bits < max(from_bits, to_bits)]
+    steps = [f"i{bits}" for bits in (between if from_bits < to_bits else reversed(between))]
+    if source.is_float and result.is_integer and to_bits < 32:
+        steps.insert(0, "i32")
+    if result.is_float and source.is_integer and from_bits < 32:
+        steps.append("i32")
+    for step in (*(f"{name}x{{n}}" for name in steps), "{T}"):
+        text = f"__builtin_convertvector({text}, {step})"
+    return text
 
 
 def _fields(source: DType, result: DType, lanes: int) -> dict[str, str]:

@@ -233,12 +233,20 @@ def _widened(writer: Writer, load: Load, value: Apply) -> Text | None:
     return spell(writer, "WIDEN", load.dtype, value.dtype, load.lanes, ((address(writer, load.buffer, start), UNARY),))
 
 
+def _word(writer: Writer, load: Load, value: Apply) -> Text:
+    """Elements that lie next to each other as one word."""
+    assert isinstance(load.index, Ramp)
+    return spell(writer, "WORD", load.dtype, value.dtype, value.lanes, ((address(writer, load.buffer, load.index.base), UNARY),))
+
+
 def _apply(writer: Writer, expr: Apply) -> Text:
     if expr.op is ops.CAST and isinstance(expr.args[0], Load):
         found = _widened(writer, expr.args[0], expr)
         if found is not None:
             return found
     match expr.op.name:
+        case "BITCAST" if isinstance(expr.args[0], Load) and expr.lanes != expr.args[0].lanes:
+            return _word(writer, expr.args[0], expr)
         case "WHERE" if _optional(writer, "MIN", expr) and (extreme := _extreme(expr)):
             return _spelled(writer, extreme, expr, expr.args[1:])
         case "WHERE":
