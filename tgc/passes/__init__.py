@@ -30,7 +30,7 @@ from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
-from tgc.passes.relax import relax
+from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, relax
 from tgc.passes.signs import signs
 from tgc.passes.strips import strips
 from tgc.passes.twins import twins
@@ -99,8 +99,9 @@ def run_twins(graph: Graph, target: Target) -> Graph:
 
 def run_relax(graph: Graph, target: Target) -> Graph:
     """Compute functions only as well as half or bfloat16 can tell, where results are stored in these."""
-    in_half = target.images and target.precision != "fp32"
-    return relax(graph) if in_half or target.precision == "bf16" else graph
+    if target.images and target.precision != "fp32":
+        return relax(graph, WITH_SPECIAL_FUNCTIONS)
+    return relax(graph, WITHOUT) if target.precision == "bf16" else graph
 
 
 GRAPH_PASSES: tuple[GraphPass, ...] = (
