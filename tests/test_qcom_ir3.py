@@ -73,14 +73,19 @@ def test_kernels_are_as_good_as_the_baseline(name, tmp_path):
 
 
 def main(names: list[str]) -> None:
-    """Writes the baseline: a line a kernel."""
+    """Measures and writes, after each network or model."""
     rows = json.loads(BASELINE.read_text())
     for name in names or [*NETWORKS, *MODELS]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = compiled(name, Path(scratch) / "out")
             if folder:
                 rows[name] = statistics(folder)
+                save(rows)
                 print(f"{name}: {len(rows[name])} kernels", flush=True)
+
+
+def save(rows: dict[str, Rows]) -> None:
+    """A line a kernel."""
     networks = ",\n".join(
         f"{json.dumps(name)}: {{\n" + ",\n".join(f" {json.dumps(kernel)}: {json.dumps(row)}" for kernel, row in rows[name].items()) + "}"
         for name in (*NETWORKS, *MODELS)

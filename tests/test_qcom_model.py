@@ -6,11 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import adreno_code
 import adreno_model
+import half_storage
 import qcom
 import qcom_agreement
 
@@ -66,3 +70,14 @@ def test_the_document_holds_what_the_results_say():
         results = json.loads(benchmark.RESULTS.read_text())
         for mark, table in marks:
             assert benchmark.TABLE.read_text().split(mark)[1].strip() == table(results)
+
+
+def test_half_storage_alone(tmp_path):
+    pytest.importorskip("onnxruntime")
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3]) for name in "xy")
+    nodes = [helper.make_node("Add", ["x", "x"], ["t"]), helper.make_node("Relu", ["t"], ["y"])]
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=opset, ir_version=8), tmp_path / "g.onnx")
+    values = np.array([0.1, 1 + 2**-12, -3], np.float32)
+    found = half_storage.run(tmp_path / "g.onnx", {"x": values})["y"]
+    assert np.array_equal(found, np.maximum((2 * values).astype(np.float16).astype(np.float32), 0))
