@@ -83,6 +83,8 @@ def spectrum(d: Draw) -> Drawn:
         return Drawn("STFT", (name, d.constant(np.int64(d.number(1, 4))), d.positive((size,))), {"onesided": d.number(0, 1)})
     name = d.pick(lambda v: v.dtype == np.float32 and v.ndim >= 2 and v.shape[-1] in (1, 2))
     axis = d.number(0, d.values[name].ndim - 2)
+    if d.shape(name)[axis] > 16:
+        raise NoFitError  # ONNX Runtime is 5e-4 off the transform then
     one_sided = int(d.shape(name)[-1] == 1 and d.chance(0.5))
     inverse = 0 if one_sided else d.number(0, 1)
     return Drawn("DFT", (name, "", d.constant(np.int64(axis))), {"onesided": one_sided, "inverse": inverse})

@@ -51,10 +51,10 @@ def _size(text: str) -> int:
     return size
 
 
-def _size_or_range(text: str) -> int | tuple[int, int] | tuple[int, int, int]:
+def _size_or_range(text: str) -> int | str | tuple[int, int] | tuple[int, int, int]:
     low, dots, rest = text.partition("..")
     if not dots:
-        return _size(text)
+        return text if any(sign.isalpha() for sign in text) else _size(text)
     high, colon, step = rest.partition(":")
     return (_size(low), _size(high), _size(step)) if colon else (_size(low), _size(high))
 
@@ -103,7 +103,13 @@ def pairs(flag: str, name: str, form: str, read: Callable[[str], object], text: 
 def pinning(command: Command) -> Command:
     """--dim, --shape, --const."""
     return _with(
-        pairs("--dim", "dims", "NAME=SIZE", _size_or_range, "Pin a symbolic dimension, or keep it open: LOW..HIGH, or LOW..HIGH:STEP."),
+        pairs(
+            "--dim",
+            "dims",
+            "NAME=SIZE",
+            _size_or_range,
+            "Pin a symbolic dimension, or keep it open: LOW..HIGH, or LOW..HIGH:STEP; or say what it is equal to: --dim total=past+length.",
+        ),
         pairs("--shape", "shapes", "INPUT=1x3x224x224", _shape, "Pin an input's whole shape."),
         pairs("--const", "constants", "INPUT=VALUE,..", _numbers, "Compile an input's value in; it is no input any more then."),
     )(command)

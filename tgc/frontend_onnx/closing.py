@@ -18,11 +18,11 @@ from tgc.ir.graph import Expand as ExpandNode
 from tgc.ir.graph import Gather, Graph, Input, Map, Node, Reshape, Shape, Slice, postorder, sources
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.lengths import Length, Polynomial, Symbol, of_symbol
-from tgc.ir.open_shapes import Dimension, OpenShapes, Sizes, Sum
+from tgc.ir.open_shapes import Dimension, OpenShapes, Range, Sum
 from tgc.ir.rebuild import rebuild
 
 
-def extents(dims: Mapping[str, Sizes]) -> dict[str, int]:
+def extents(dims: Mapping[str, int | Range]) -> dict[str, int]:
     """The sizes that `dims` give names: open ones for ranges, of `step` times a symbol. Raises OptionError for a range that is none."""
     found: dict[str, int] = {}
     for name, size in dims.items():

@@ -59,6 +59,28 @@ def pin(inputs: Sequence[Declared], dims: Mapping[str, int], shapes: Mapping[str
     return {name: shape for name, shape in resolved.items() if shape is not None}
 
 
+def renamed(model: onnx.ModelProto, equal: Mapping[str, str]) -> onnx.ModelProto:
+    """`model` with dimensions of its inputs called what they are equal to: another dimension, or a formula of some.
+
+    Raises OptionError for a dimension that is not there, and a formula of others than are.
+    """
+    if not equal:
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    found = [dim for value in made.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
+    names = list(dict.fromkeys(dim.dim_param for dim in found))
+    hint = f"named dimensions: {', '.join(names) or 'none'}"
+    for name, formula in equal.items():
+        if name not in names:
+            raise OptionError(f"no input has a dimension named {name!r}", f"--dim {name}={formula}", hint)
+        if size_of(formula, dict.fromkeys((other for other in names if other not in equal), 1)) is None:
+            raise OptionError(f"{formula!r} is no other dimension, and no sum or product of some", f"--dim {name}={formula}", hint)
+    for dim in found:
+        dim.dim_param = equal.get(dim.dim_param, dim.dim_param)
+    return made
+
+
 def _require_sensible(inputs: Sequence[Declared], dims: Mapping[str, int], shapes: Mapping[str, Shape]) -> None:
     named = list(dict.fromkeys(d for one in inputs for d in one.dims or () if isinstance(d, str) and d))
     for name, size in dims.items():

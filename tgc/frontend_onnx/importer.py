@@ -21,7 +21,7 @@ from onnx import GraphProto, NodeProto
 from tgc.errors import ModelError, TgcError, TgcWarning, UnsupportedError
 from tgc.frontend_onnx.blocking import channels_in_a_block
 from tgc.frontend_onnx.closing import closed, dimensions, extents, open_inputs
-from tgc.frontend_onnx.dimensions import Declared, declared, pin
+from tgc.frontend_onnx.dimensions import Declared, declared, pin, renamed
 from tgc.frontend_onnx.fixing import fix_inputs
 from tgc.frontend_onnx.functions import model_functions
 from tgc.frontend_onnx.live import largest
@@ -48,7 +48,8 @@ def import_model(
 ) -> Graph:
     """The graph of an ONNX model.
 
-    dims: sizes of named dimensions, or ranges (least, most) or (least, most, step) of those that stay open until run time.
+    dims: sizes of named dimensions, or ranges (least, most) or (least, most, step) of those that stay open until run time, or, as text,
+        other dimensions that they are equal to, or sums and products of such.
     shapes: whole shapes of inputs.
     constants: values of inputs, to be compiled in.
     registry: lowerings to use instead of tgc's own.
@@ -63,8 +64,10 @@ def import_model(
         model, where, folder, stem = read_model(path), str(path), path.parent, path.stem
     lowerings = standard_registry() if registry is None else registry
     try:
-        model = fix_inputs(modernised(model, where), constants or {})
-        return _import(model, where, folder, stem, lowerings, extents(dims or {}), {n: tuple(s) for n, s in (shapes or {}).items()})
+        equal = {name: size for name, size in (dims or {}).items() if isinstance(size, str)}
+        sizes = extents({name: size for name, size in (dims or {}).items() if not isinstance(size, str)})
+        model = renamed(fix_inputs(modernised(model, where), constants or {}), equal)
+        return _import(model, where, folder, stem, lowerings, sizes, {n: tuple(s) for n, s in (shapes or {}).items()})
     except TgcError as error:
         if where in error.where:
             raise

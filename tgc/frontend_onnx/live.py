@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tgc.frontend_onnx.builder import LoweringBuilder
 
 
-MIXED = "open extents count as equal where they are the same sum of dimensions, whatever their values: give them one name, or pin them"
+MIXED = "extents count as equal where they are the same sum of dimensions: say what is equal, as in --dim total=past+new, or pin them"
 """What to do about open extents that would have to be equal."""
 
 

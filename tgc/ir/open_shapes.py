@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Sizes = int | tuple[int, int] | tuple[int, int, int]
-"""What a dimension is while compiling: one size, or the least and the largest, and, where not every size between, the step."""
+Range = tuple[int, int] | tuple[int, int, int]
+Sizes = int | str | Range
+"""What a dimension is while compiling: one size; the least and the largest, and, where not every size between, the step; or, as text,
+another dimension, or a sum or product of some, that it is always equal to."""
 
 
 @dataclass(frozen=True, slots=True)
