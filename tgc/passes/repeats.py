@@ -14,11 +14,14 @@ from tgc.passes.schedule.loops import parts
 
 LEAST_WORK = 6  # operations that cost more than a store and two loads
 MOST_BYTES = 1 << 14  # of a row: what is kept stays in the first cache, beside what it is made of, and is on a thread's stack
+MOST_PARTS = 64  # of a block, that are compared with each other
 
 
 def repeats(inner: Statement) -> Iterator[Keep]:
     """The pairs of loops among the parts of `inner`, each loop in one pair at most, that compute the same for much."""
     body, taken = parts(inner), set[str]()
+    if len(body) > MOST_PARTS:
+        return
     for position, first in enumerate(body):
         for later, again in enumerate(body[position + 1 :], position + 1):
             if not (isinstance(first, For) and isinstance(again, For)) or {first.var.name, again.var.name} & taken:

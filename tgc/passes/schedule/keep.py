@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import INDEX
-from tgc.ir.expr import Apply, Buffer, Expr, Load, Var
+from tgc.ir.expr import Apply, Buffer, Expr, Load, Var, children
 from tgc.ir.kernel import Alloc, Block, For, If, Statement, Store, block
 from tgc.ir.rewrite import map_expressions, statements, substitute, substitution, walk
 from tgc.ir.schedule import Keep
@@ -26,16 +26,20 @@ def alike(first: For, again: For, between: tuple[Statement, ...] = ()) -> Expr |
     if first.extent != again.extent or not (isinstance(first.body, Store) and isinstance(again.body, Store)):
         return None
     changed = {inner.buffer for each in (first, *between, again) for inner in statements(each) if isinstance(inner, Store)}
-    there = set(walk(again.body.value))
-    renamed = substitution({first.var: again.var})
-    found: Expr | None = None
+    there, renamed = set(walk(again.body.value)), substitution({first.var: again.var})
+    moves: dict[Expr, bool] = {}
+    fixed: dict[Expr, bool] = {}
     for expr in walk(first.body.value):
-        if isinstance(expr, Apply) and expr.dtype != INDEX and (found is None or operations(expr) > operations(found)):
-            below = set(walk(expr))
-            moves = first.var in below and not any(isinstance(e, Load) and e.buffer in changed for e in below)
-            if moves and renamed(expr) in there:
-                found = expr
-    return found
+        moves[expr] = expr == first.var or any(moves[child] for child in children(expr))
+        fixed[expr] = not (isinstance(expr, Load) and expr.buffer in changed) and all(fixed[child] for child in children(expr))
+    whole: list[Expr] = []
+    parts: set[Expr] = set()
+    for expr in reversed(fixed):  # before what it is made of
+        if expr not in parts and isinstance(expr, Apply) and expr.dtype != INDEX and moves[expr] and fixed[expr] and renamed(expr) in there:
+            whole.append(expr)
+        if expr in parts or expr in whole[-1:]:
+            parts.update(children(expr))
+    return max(whole, key=operations, default=None)
 
 
 def operations(expr: Expr) -> int:
