@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import open_models
 from onnx import TensorProto, helper
 from onnx_cases import FAMILIES, data_sets, tests
 
@@ -40,6 +41,10 @@ sizes and at others. **constants**: every input compiled in, so that the folder 
 """
 TRAINED_HEAD = """The worst error of an output as a share of its largest magnitude, or in steps of its scale where it is quantised, against
 ONNX Runtime, which does not optimise the model: `python benchmarks/trained_models.py`.
+"""
+OPEN_HEAD = """One artifact a model, run at three sizes: the worst error of all, `python benchmarks/open_models.py`.
+*one size only*: the model says 1 within, and ONNX Runtime does not run it with another batch either.
+Where an error is beyond the limits of the table above, the program for that one size answers the same as the one for all.
 """
 COLUMNS = ("| operator | versions | by | cpu | c | opencl | types |", "|---|---|---|--:|--:|--:|---|")
 
@@ -71,6 +76,7 @@ def document() -> str:
             parts += [f"\n## {domain or 'ai.onnx'}\n", *COLUMNS]
             parts.extend(f"| {' | '.join(row)} |" for row in rows)
     parts.append(trained(json.loads(TRAINED.read_text())))
+    parts += ["\n### With open axes\n", OPEN_HEAD, open_models.table(json.loads(open_models.RESULTS.read_text()))]
     return "\n".join(parts) + "\n"
 
 

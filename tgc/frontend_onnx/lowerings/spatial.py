@@ -129,6 +129,6 @@ def _axis(extent: int, size: int, stride: int, dilation: int, low: int, high: in
     if room < 0 and not (ceil_mode and room > -stride):
         raise ModelError(f"a window of {reach} elements over {extent} with padding {low} and {high}")
     count = -(-room // stride) + 1 if ceil_mode else room // stride + 1
-    if ceil_mode:  # a window that starts in the padding after the end is left out
-        count = smaller(count, -(-(extent + low) // stride))
+    if ceil_mode:  # one window that starts in the padding after the end is left out
+        count = smaller(count, larger(count - 1, -(-(extent + low) // stride)))
     return Sliding(extent, size, stride, dilation, low, high, count)
