@@ -195,6 +195,26 @@ def test_more_processors_take_smaller_tiles():
     assert [targets.find(name).processors for name in ("qcom", "qcom:a7xx")] == [2, 6]
 
 
+def test_windows_leave_registers():
+    """What a window's results are put together with, and rows of a window that are written out too, take registers from its tile."""
+    plain = Problem(112, 8, 1000, 9, 3, (Operand(True, True, False, 1.0), Operand(False, True, False)))
+    others = (replace(plain, after=2), replace(plain, steps=25, block=5), replace(plain, steps=49, block=7))
+    rows, fewer, five, seven = (tile.rows * tile.vectors for tile, _ in map(best_tile, (plain, *others)))
+    assert rows > fewer
+    assert rows > five
+    assert seven > five
+
+
+def test_a_sum_that_is_only_stored_is_rounded_after_its_loop():
+    """vstore_half_rte says what vstore_half does, and keeps Mesa from converting in every iteration; after other work there is no need."""
+    net = Net()
+    first = net.matmul(net.image(16, 256), net.weight(256, 16))
+    graph = net.graph(net.matmul(net.relu(net.matmul(first, net.weight(16, 16))), net.weight(16, 8)))
+    text = b"".join(emit(compile_graph(graph, target_of("mixed")), target_of("mixed"), EmitOptions()).values())
+    assert b"vstore_half4_rte(acc" in text
+    assert b"vstore_half4(fmax(" in text
+
+
 def test_precision_is_a_choice_of_targets_with_images():
     with pytest.raises(OptionError, match="no choice of precision"):
         targets.with_precision(targets.find("opencl"), "fp32")

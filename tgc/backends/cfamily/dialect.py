@@ -26,6 +26,7 @@ Besides the operations of `tgc.ir.ops` there are these keys. Optional ones are u
     TEXEL     {0} {1}                a texel of image {0}, as float; on one lane: its element {2}
     WIDEN     optional               CAST of the elements from address {0} on, read and converted at once
     NARROW    optional               a statement: {1}, not yet converted, to address {0}
+    NARROW_SUM  optional             the same, where {1} is a variable
 """
 
 from __future__ import annotations

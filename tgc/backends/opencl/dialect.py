@@ -169,14 +169,20 @@ _HALVES = "(__global const half *)({0})"
 QCOM = replace(
     OPENCL,
     scalar={**OPENCL.scalar, "FMA.f32": call("mad({0}, {1}, {2})"), "WIDEN.f16.f32": call(f"vload_half(0, {_HALVES})"),
-            "NARROW.f32.f16": call("vstore_half({1}, 0, (__global half *)({0}))")},
+            "NARROW.f32.f16": call("vstore_half({1}, 0, (__global half *)({0}))"),
+            "NARROW_SUM.f32.f16": call("vstore_half_rte({1}, 0, (__global half *)({0}))")},
     vector={**OPENCL.vector, "FMA.f32": call("mad({0}, {1}, {2})"), "WIDEN.f16.f32": call(f"vload_half{{n}}(0, {_HALVES})"),
             "NARROW.f32.f16": call("vstore_half{n}({1}, 0, (__global half *)({0}))"),
+            "NARROW_SUM.f32.f16": call("vstore_half{n}_rte({1}, 0, (__global half *)({0}))"),
             "TEXEL": call("read_imagef({0}, {1})")},
     image="__read_only image1d_buffer_t {name}, const int start{position}",
     spaces={**OPENCL.spaces, "image": ""},
 )  # fmt: skip
-"""Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not."""
+"""Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not.
+
+Rounding to nearest is what vstore_half does anyway. Said so, Mesa leaves the conversion of a sum that is only stored after its loop;
+else it converts in every iteration. Of other values it computes the last limits in half, unless that is said.
+"""
 
 _RELAXED = {
     "DIV.f32": Form("{0} * native_recip({1})", PRODUCT, (PRODUCT, COMMA)), "DIV_LIT.f32": call("native_divide({0}, {1})"),
