@@ -23,11 +23,12 @@ from tgc.ir.expr import Apply, Arg, Lit, Var
 from tgc.ir.graph import Graph, Node, Reduce
 from tgc.ir.interpret import run_graph, run_program
 from tgc.ir.kernel import Alloc
-from tgc.ir.rewrite import expressions, statements, walk
+from tgc.ir.rewrite import expressions, map_expressions, statements, walk
 from tgc.ir.texels import texel_of
 from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
 from tgc.passes.adreno import Operand, Problem, best_tile
+from tgc.passes.half_sums import in_halves
 from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, Rough, relax, tidied
 from tgc.passes.twins import twins
 from tgc.run import load
@@ -162,6 +163,21 @@ def test_constants_that_cancel_go():
     halved = tidied(Apply(ops.MUL, (Apply(ops.MUL, (x, quotient), F32), Lit(0.5, F32)), F32))
     assert halved == Apply(ops.MUL, (x, Apply(ops.DIV, (Lit(1.0, F32), y), F32)), F32)
     assert tidied(Apply(ops.MUL, (Apply(ops.MUL, (x, y), F32), Lit(0.5, F32)), F32)) is None
+
+
+def test_sums_that_are_stored_apart_stay_in_single_precision():
+    """Halves in buffers are words: only vload_half and vstore_half take them for numbers, and those take what lies side by side."""
+    net = Net()
+    x = net.relu(net.matmul(net.relu(net.image(8, 64)), net.weight(64, 32)))
+    program = compile_graph(net.graph(net.matmul(x, net.weight(32, 16))), target_of("mixed"))
+    kernel = next(k for k in program.kernels if in_halves(k) is not k)
+
+    def apart(index: ex.Expr) -> ex.Expr:
+        return replace(index, stride=200) if isinstance(index, ex.Ramp) and not isinstance(index.base, Lit) else index
+
+    changed = replace(kernel, body=map_expressions(kernel.body, apart))
+    assert changed != kernel
+    assert in_halves(changed) is changed
 
 
 def test_long_sums_stay_in_single_precision():

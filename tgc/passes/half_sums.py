@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from tgc.ir import ops
 from tgc.ir.dtypes import F16, F32
-from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, cast
+from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, cast, children
 from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, Alloc, Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
 
@@ -24,7 +24,39 @@ MOST_SUMMED = 2048
 def in_halves(kernel: Kernel) -> Kernel:
     """`kernel` with its sums of products of halves in half."""
     chosen = {buffer: replace(buffer, dtype=F16) for buffer in _sums(kernel.body)}
-    return replace(kernel, body=_changed(kernel.body, chosen, {})) if chosen else kernel
+    changed = replace(kernel, body=_changed(kernel.body, chosen, {})) if chosen else kernel
+    return changed if chosen and _converts_at_buffers(changed.body) else kernel
+
+
+def _converts_at_buffers(body: Statement) -> bool:
+    """Whether halves in buffers are only loaded as floats and stored from floats, next to each other.
+
+    For that OpenCL has vload_half and vstore_half, on any device. Otherwise a buffer's halves are words of 16 bits, and a half is none.
+    """
+    stores = [part for part in statements(body) if isinstance(part, Store) and _in_buffer(part.buffer)]
+    loads = (e for e in walk(*expressions(body), below=_below) if isinstance(e, Load) and _in_buffer(e.buffer))
+    return next(loads, None) is None and all(_contiguous(part.index) and _from_float(part.value) for part in stores)
+
+
+def _below(expr: Expr) -> tuple[Expr, ...]:
+    """The children of `expr`, but not those of a float that is loaded from a buffer of halves."""
+    match expr:
+        case Apply(op, (Load(buffer, index),), dtype) if op is ops.CAST and dtype == F32 and _in_buffer(buffer) and _contiguous(index):
+            return (index,)
+        case _:
+            return children(expr)
+
+
+def _in_buffer(buffer: Buffer) -> bool:
+    return buffer.dtype == F16 and buffer.space in ("global", "constant")
+
+
+def _contiguous(index: Expr) -> bool:
+    return index.lanes == 1 or (isinstance(index, Ramp) and index.stride == 1)
+
+
+def _from_float(value: Expr) -> bool:
+    return isinstance(value, Apply) and value.op is ops.CAST and value.args[0].dtype == F32
 
 
 def _sums(body: Statement) -> list[Buffer]:
