@@ -6,7 +6,9 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from small_networks import PRODUCT, Net
 from test_backend_opencl import device
 
@@ -236,6 +238,21 @@ def test_precision_is_a_choice_of_targets_with_images():
         targets.with_precision(targets.find("opencl"), "fp32")
     with pytest.raises(OptionError, match="no precision 'half'"):
         targets.with_precision(targets.find("qcom"), "half")
+
+
+@pytest.mark.parametrize("precision", ERROR)
+def test_each_kernel_alone(precision, tmp_path, capsys):
+    """`tgc verify --per-kernel`: a kernel that reads images reads what is copied into the arena."""
+    device()
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["y"])]
+    sizes = {"x": [1, 8, 6, 12], "y": [1, 16, 6, 12]}
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in sizes.items())
+    weight = numpy_helper.from_array(np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32), "w")
+    made = helper.make_graph(nodes, "g", [x], [y], [weight])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "conv.onnx")
+    limit = str(ERROR[precision])
+    command = ["verify", str(tmp_path / "conv.onnx"), "--target", "qcom", "--precision", precision, "--per-kernel", "--rtol", limit]
+    assert invoke(command) == 0, capsys.readouterr()
 
 
 def test_inspect_lists_launches(tmp_path, capsys):

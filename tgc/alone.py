@@ -62,12 +62,20 @@ def single(kernel: Kernel, alignment: int, *, keep: bool = True, times: int = 1)
     """
     inputs, outputs, storages, copies, arguments = [], [], [], [], []
     calls: list[Step] = []
+    arena = 0
     for parameter in kernel.parameters:
         buffer = parameter.buffer
         read, room = parameter.access == "read", buffer.size if times == 1 else times * stride(buffer, alignment)
         if read or keep:
             storages.append(Storage(f"in_{buffer.name}", "input", buffer.dtype, room, 0, (room,)))
             inputs.append(Tensor(buffer.name, buffer.dtype, (room,), f"in_{buffer.name}"))
+        if buffer.space == "image":  # images lie over the arena
+            storages.append(Storage(f"image_{buffer.name}", "arena", buffer.dtype, room, arena, (room,)))
+            arena += -(-room * buffer.dtype.bytes // alignment) * alignment
+            copies.append(_copy(f"copy_{buffer.name}", buffer))
+            calls.append(Call(f"copy_{buffer.name}", (Argument(f"in_{buffer.name}"), Argument(f"image_{buffer.name}"))))
+            arguments.append(Argument(f"image_{buffer.name}"))
+            continue
         if read:
             arguments.append(Argument(f"in_{buffer.name}"))
             continue
@@ -83,7 +91,7 @@ def single(kernel: Kernel, alignment: int, *, keep: bool = True, times: int = 1)
     calls.append(once if times == 1 else Repeat(times, (once,)))
     return Program(
         f"alone_{kernel.name}", tuple(inputs), tuple(outputs), (*copies, kernel), tuple(calls), tuple(storages),
-        np.zeros(0, np.uint8), 0, alignment,
+        np.zeros(0, np.uint8), arena, alignment,
     )  # fmt: skip
 
 
