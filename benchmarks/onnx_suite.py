@@ -9,8 +9,8 @@ test that brings one down, or takes longer than --limit seconds, fails, and the 
 benchmarks/results/onnx_suite.json, which docs/onnx-support.md is made from (benchmarks/onnx_support.py). Exit status 1 where a test gives
 a wrong answer, or is refused and not listed in tests/onnx_excluded.txt.
 
-Inputs at run time took 116 s of CPU time on cpu, 272 s on c and 321 s on opencl (PoCL, whose cache was warm; a quarter more where it is
-cold), counted on a loaded machine with TMPDIR in memory: 709 s, six minutes of two cores that have nothing else to do.
+Inputs at run time take 53 s on cpu, 136 s on c and 154 s on opencl (PoCL, whose cache was warm; a quarter more where it is cold) with two
+processes on two cores that have nothing else to do: under six minutes.
 """
 
 from __future__ import annotations
