@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every trained model with an axis that is open: one artifact a target, run at three sizes and compared with ONNX Runtime at each.
 
-    python benchmarks/open_models.py [--models ../shared/models/trained] [--target cpu,c,opencl] [--only REGEX] [--jobs 1]
+    python benchmarks/open_models.py [--models ../shared/models/trained] [--target cpu,c,opencl] [--only REGEX] [--jobs 2]
 
 The batch is open in every model that ONNX Runtime runs with another one once its inputs no longer say 1, and lengths and sizes of images
 where the model was exported for any. What agrees is as in benchmarks/trained_models.py; where ONNX Runtime is further off, as its own
@@ -12,14 +12,9 @@ Nothing is timed.
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from models import ROOT
-from trained_models import COMPILED_IN, ENTRIES, TARGETS, Entry, compared, drawn, file_of, steps
+from trained_models import COMPILED_IN, TARGETS, Entry, compared, drawn, kept, steps, swept
 
 Array = npt.NDArray[np.generic]
 RESULTS = ROOT / "benchmarks" / "results" / "open_models.json"
@@ -151,31 +146,6 @@ def answers(
         return [loaded.run(each) for each in feeds]
 
 
-def attempt(entry: Entry, path: Path | None, target: str, limit: float) -> dict[str, object]:
-    """`measure` in a process of its own; what went wrong is in the row's "failure"."""
-    row: dict[str, object] = {"model": entry.name, "target": target}
-    if path is None:
-        return {**row, "failure": "file not found"}
-    command = [sys.executable, __file__, "--one", entry.name, "--file", str(path), "--target", target]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return {**row, "failure": f"took more than {limit:.0f} s"}
-    if done.returncode == 0:
-        return {**row, **json.loads(done.stdout.splitlines()[-1])}
-    said = [line for line in done.stderr.strip().splitlines() if not line.startswith(" ")]
-    return {**row, "failure": (said or [f"exit status {done.returncode}"])[-1][:300]}
-
-
-def keep(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Writes the rows, and those of earlier runs for what did not run now."""
-    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    latest = {(row["model"], row["target"]): row for row in (*earlier, *rows)}
-    order = sorted(latest.values(), key=lambda row: (str(row["model"]), TARGETS.index(str(row["target"]))))
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in order) + "\n]\n")
-    return order
-
-
 def table(rows: list[dict[str, object]]) -> str:
     """A line a model."""
     lines = [f"| model | open | {' | '.join(TARGETS)} |", f"|---|---|{'--:|' * len(TARGETS)}"]
@@ -198,27 +168,9 @@ def _cell(row: dict[str, object]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models" / "trained")
-    parser.add_argument("--target", default=",".join(TARGETS))
-    parser.add_argument("--only", default="", help="regular expression on the model's name")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a row is given up")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(next(entry for entry in ENTRIES if entry.name == options.one), options.file, options.target)))
-        return 0
-    jobs = [(entry, file_of(entry, options.models), target, options.limit)
-            for entry in ENTRIES if re.search(options.only, entry.name) for target in options.target.split(",")]  # fmt: skip
-    rows = []
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda job: attempt(*job), jobs):
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-            keep(rows)
-    print(table(keep(rows)))
+    rows = swept(Path(__file__), __doc__, RESULTS, measure)
+    if rows:
+        print(table(kept(RESULTS, rows)))
     return 0 if all(row.get("agrees") or "fixed" in row for row in rows) else 1
 
 

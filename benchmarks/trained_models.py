@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -124,31 +124,37 @@ def compared(found: Mapping[str, Array], wanted: Mapping[str, Array], scales: Ma
     return {"agrees": bool(agrees), "error": error, "steps": worst if scales else None}
 
 
-def attempt(entry: Entry, path: Path | None, target: str, limit: float) -> dict[str, object]:
-    """`measure` in a process of its own; what went wrong is in the row's "failure"."""
-    row: dict[str, object] = {"model": entry.name, "target": target}
+Row = dict[str, object]
+
+
+def attempt(script: Path, entry: Entry, path: Path | None, target: str, limit: float) -> Row:
+    """The row that `script` measures in a process of its own; what went wrong is in its "failure"."""
+    row: Row = {"model": entry.name, "target": target}
     if path is None:
         return {**row, "failure": "file not found"}
-    command = [sys.executable, __file__, "--one", entry.name, "--file", str(path), "--target", target]
+    command = [sys.executable, str(script), "--one", entry.name, "--file", str(path), "--target", target]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         return {**row, "failure": f"took more than {limit:.0f} s"}
     if done.returncode == 0:
         return {**row, **json.loads(done.stdout.splitlines()[-1])}
-    return {**row, "failure": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:300]}
+    said = [line for line in done.stderr.strip().splitlines() if not line.startswith(" ")]
+    return {**row, "failure": (said or [f"exit status {done.returncode}"])[-1][:300]}
 
 
-def keep(rows: list[dict[str, object]]) -> None:
-    """Writes the rows, and those of earlier runs for what did not run now."""
-    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+def kept(results: Path, rows: Sequence[Row]) -> list[Row]:
+    """Writes the rows, and those of earlier runs for what did not run now; answers all of them."""
+    earlier = json.loads(results.read_text()) if results.exists() else []
     latest = {(row["model"], row["target"]): row for row in (*earlier, *rows)}
     order = sorted(latest.values(), key=lambda row: (str(row["model"]), TARGETS.index(str(row["target"]))))
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in order) + "\n]\n")
+    results.write_text("[\n" + ",\n".join(json.dumps(row) for row in order) + "\n]\n")
+    return order
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def swept(script: Path, doc: str | None, results: Path, measure: Callable[[Entry, Path, str], Row]) -> list[Row]:
+    """The command line of a sweep over models and targets: the rows of this run, also kept in `results`; none in a row's own process."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
     parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models" / "trained")
     parser.add_argument("--target", default=",".join(TARGETS))
     parser.add_argument("--only", default="", help="regular expression on the model's name")
@@ -159,16 +165,20 @@ def main() -> int:
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(next(entry for entry in ENTRIES if entry.name == options.one), options.file, options.target)))
-        return 0
-    jobs = [(entry, file_of(entry, options.models), target, options.limit)
+        return []
+    jobs = [(script, entry, file_of(entry, options.models), target, options.limit)
             for entry in ENTRIES if re.search(options.only, entry.name) for target in options.target.split(",")]  # fmt: skip
-    rows = []
+    rows: list[Row] = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for row in pool.map(lambda job: attempt(*job), jobs):
             rows.append(row)
             print(json.dumps(row), flush=True)
-            keep(rows)
-    return 0 if all(row.get("agrees") for row in rows) else 1
+            kept(results, rows)
+    return rows
+
+
+def main() -> int:
+    return 0 if all(row.get("agrees") for row in swept(Path(__file__), __doc__, RESULTS, measure)) else 1
 
 
 if __name__ == "__main__":

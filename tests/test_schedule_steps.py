@@ -272,6 +272,7 @@ def test_what_dot_does_not_take(extent: int, left: str) -> None:
         ("for i < 8 { y[0] = a[i] }", (Vectorize("i"),), "every lane of i stores y at the same place"),
         ("for i < 8 { if i < 5 { y[i] = a[i] } }", (Vectorize("i"),), "a condition depends on the lane i"),
         ("for j < 4 { for i < 8 { y[j * 8 + i] = a[i] } }", (Vectorize("i"), Vectorize("j")), "a vector inside the lanes of j"),
+        ("for i < 4 {" + SUM.replace("y[0] =", "y[i] =") + "}", (VectorizeReduction("k", 4), Vectorize("i")), "inside the lanes of i"),
         (SUM.replace("10", "8").replace("a[k]", "a[0]"), (Vectorize("k"),), "lanes of k depend on each other through acc"),
         (SUM, (VectorizeReduction("k", 16),), "16 lanes do not fit the 10 iterations of k"),
         (POINTWISE, (VectorizeReduction("i", 8),), "more than accumulate"),

@@ -55,6 +55,11 @@ def work_of(kernel: Kernel) -> Work:
     return Work(flop, integer, read, written)
 
 
+def operations(*roots: Expr) -> int:
+    """Scalar operations on values that `roots` are made of, each once, indices left out."""
+    return sum(1 for expr in walk(*roots) if isinstance(expr, Apply) and expr.dtype != INDEX)
+
+
 def _operations(expr: Apply) -> int:
     if expr.op in ops.NATIVE_OPS:
         return (4 if expr.op is ops.DOT2 else 8) * expr.lanes

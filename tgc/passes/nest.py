@@ -10,6 +10,7 @@ from tgc.ir.dtypes import BOOL, F16, INDEX, DType
 from tgc.ir.expr import Apply, Expr, Load, Ramp, Var
 from tgc.ir.kernel import Alloc, For, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
+from tgc.ir.work import operations
 from tgc.passes.schedule.loops import extents_of, parts
 
 
@@ -119,7 +120,7 @@ def _in_half(statement: Statement) -> bool:
 
 def work(statement: Statement) -> int:
     """Scalar operations on values, indices left out, each once."""
-    return sum(1 for expr in walk(*expressions(statement)) if isinstance(expr, Apply) and expr.dtype != INDEX)
+    return operations(*expressions(statement))
 
 
 def iterations(loops: tuple[For, ...]) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from tgc.ir.kernel import For, Statement
 from tgc.ir.schedule import Keep
-from tgc.passes.schedule.keep import alike, operations
+from tgc.ir.work import operations
+from tgc.passes.schedule.keep import alike
 from tgc.passes.schedule.loops import parts
 
 LEAST_WORK = 6  # operations that cost more than a store and two loads

@@ -10,12 +10,13 @@ from __future__ import annotations
 from tgc.backends.cfamily.dialect import CHOICE, EQUALITY, ORDER, SUM, UNARY, Dialect, Form, call, infix, prefix
 from tgc.backends.names import KEYWORDS
 from tgc.ir.dtypes import BOOL, DTYPES, DType
+from tgc.ir.ops import NATIVE_OPS
 
 NARROW = ("bool", "i8", "i16", "u8", "u16")
 _INTEGERS = tuple(dtype.name for dtype in DTYPES if dtype.is_integer and dtype.name != "index")
 _FLOATS = ("f32", "f64")
 _HALVES = ("f16", "bf16")
-_WORDS = ("DOT4", "DOT4S", "DOT2")
+WORDS = tuple(op.name for op in NATIVE_OPS)
 
 
 def _scalar() -> dict[str, Form]:
@@ -33,7 +34,7 @@ def _scalar() -> dict[str, Form]:
         forms |= {f"LT.{name}": infix("<"), f"EQ.{name}": infix("==")}
     bools = {"ADD": "||", "MUL": "&&", "MAX": "||", "AND": "&", "OR": "|", "XOR": "^"}
     forms |= {f"{op}.bool": infix(sign) for op, sign in bools.items()}
-    forms |= {"WORD": call("u32_word({0})"), **{op: call(f"{{d}}_{op.lower()}({{0}}, {{1}}, {{2}})") for op in _WORDS}}
+    forms |= {"WORD": call("u32_word({0})"), **{op: call(f"{{d}}_{op.lower()}({{0}}, {{1}}, {{2}})") for op in WORDS}}
     forms |= {"NOT.bool": prefix("!"), "WHERE": Form("{0} ? {1} : {2}", CHOICE, (ORDER, SUM, SUM))}
     return forms | _casts()
 
@@ -80,7 +81,7 @@ def _vector() -> dict[str, Form]:
     forms |= {name: call(f"{{s}}_{name.lower()}({{0}}, {{1}})") for name in ("LT", "EQ")}
     forms |= {f"MAX_LIT.{name}": call("{t}_at_least({0}, {1})") for name in _FLOATS}
     forms |= {f"FMA.{name}": call("{t}_mul_add({0}, {1}, {2})") for name in _FLOATS}
-    forms |= {op: call(f"{{t}}_{op.lower()}({{0}}, {{1}}, {{2}})") for op in _WORDS}
+    forms |= {op: call(f"{{t}}_{op.lower()}({{0}}, {{1}}, {{2}})") for op in WORDS}
     forms |= {
         "RAMP": call("{t}_ramp({0}, {1})"), "STRIDED": call("{t}_strided({0}, {1})"), "GATHER": call("{t}_gather({0}, {1})"),
         "STORE": call("{t}_store({0}, {1})"), "STORE_STRIDED": call("{t}_store_strided({0}, {1}, {2})"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tgc.backends.c.scalars import F16_HEAD, WORDS, WORDS_HEAD, definitions, names_for
+from tgc.backends.c.dialect import WORDS
+from tgc.backends.c.scalars import F16_HEAD, WORDS_HEAD, definitions, names_for
 from tgc.backends.c.vectors import Function, function_of, typedefs, vector_types
 from tgc.backends.cfamily.expressions import Use
 

@@ -115,7 +115,6 @@ WORDS_HEAD = """\
 #include <arm_neon.h>
 #endif
 """
-WORDS = ("DOT4", "DOT4S", "DOT2")
 
 
 def names_for(uses: Iterable[Use]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tgc.backends.c.dialect import C99
+from tgc.backends.c.dialect import C99, WORDS
 from tgc.backends.c.scalars import scalar_text
 from tgc.backends.cfamily.dialect import form_keys
 from tgc.backends.cfamily.expressions import Use, fill, find
@@ -20,7 +20,7 @@ _UNARY, _BINARY = "{S} a", "{S} a, {S} b"
 _PARAMETERS = {
     **dict.fromkeys(("NEG", "NOT", "SQRT", "EXP2", "LOG2", "SIN", "CAST", "BITCAST"), _UNARY),
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAX", "MAX_LIT", "LT", "EQ", "AND", "OR", "XOR", "SHL", "SHR"), _BINARY),
-    **dict.fromkeys(("DOT4", "DOT4S", "DOT2"), "{T} a, {S} b, {S} c"),
+    **dict.fromkeys(WORDS, "{T} a, {S} b, {S} c"),
     "FMA": "{T} a, {T} b, {T} c", "WHERE": "{B} a, {T} b, {T} c", "SPLAT": "{V} a", "RAMP": "{V} a, {V} b",
     "LOAD": "const {E} *p", "STRIDED": "const {E} *p, int64_t stride", "GATHER": "const {E} *p, {X} i",
     "STORE": "{E} *p, {T} v", "STORE_STRIDED": "{E} *p, int64_t stride, {T} v", "SCATTER": "{E} *p, {X} i, {T} v",

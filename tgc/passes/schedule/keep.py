@@ -8,6 +8,7 @@ from tgc.ir.expr import Apply, Buffer, Expr, Load, Var, children
 from tgc.ir.kernel import Alloc, Block, For, If, Statement, Store, block
 from tgc.ir.rewrite import map_expressions, statements, substitute, substitution, walk
 from tgc.ir.schedule import Keep
+from tgc.ir.work import operations
 
 
 def keep(body: Statement, step: Keep) -> Statement:
@@ -40,11 +41,6 @@ def alike(first: For, again: For, between: tuple[Statement, ...] = ()) -> Expr |
         if expr in parts or expr in whole[-1:]:
             parts.update(children(expr))
     return max(whole, key=operations, default=None)
-
-
-def operations(expr: Expr) -> int:
-    """Scalar operations on values in `expr`, each once."""
-    return sum(1 for inner in walk(expr) if isinstance(inner, Apply) and inner.dtype != INDEX)
 
 
 def _kept_in(statement: Statement, step: Keep) -> Statement | None:

@@ -25,7 +25,9 @@ def vectorize(body: Statement, step: Vectorize) -> Statement:
     loop = find_loop(body, step.var)
     if loop.extent < 2 or loop.extent & (loop.extent - 1):
         raise InvalidIrError(f"{step.var} has {loop.extent} iterations, which is no number of lanes")
-    if any(expr.lanes > 1 and loop.var in ix.expression_variables(expr) for expr in walk(*expressions(loop.body))):
+    made = {inner.buffer.name for inner in statements(loop.body) if isinstance(inner, Alloc)}
+    in_lanes = any(place.lanes > 1 for name in made for place in places_in(loop.body, name))
+    if in_lanes or any(expr.lanes > 1 and loop.var in ix.expression_variables(expr) for expr in walk(*expressions(loop.body))):
         raise InvalidIrError(f"a vector inside the lanes of {step.var}")
     extents = extents_of(body)
     return change_loop(body, step.var, lambda loop: _Lanes(loop, extents).run())
