@@ -18,6 +18,7 @@ from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
 from tgc.passes.assemble import Scheduler, as_declared, assemble
 from tgc.passes.bfloat import bfloat
+from tgc.passes.branches import branches
 from tgc.passes.centre import centre
 from tgc.passes.check import check_bounds, check_graph, check_program
 from tgc.passes.encode import encode
@@ -67,6 +68,11 @@ def run_encode(graph: Graph, _: Target) -> Graph:
     return encode(graph)
 
 
+def run_branches(graph: Graph, target: Target) -> Graph:
+    """Compute sums of convolutions of one tensor as one convolution, where launches are dear."""
+    return branches(graph) if target.images else graph
+
+
 def run_strips(graph: Graph, target: Target) -> Graph:
     """Make large results that are only summed up again strip by strip, on targets where a loop costs little."""
     return graph if target.lanes else strips(graph, target.l2_bytes)
@@ -109,6 +115,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("fold", run_fold),
     GraphPass("encode", run_encode),
     GraphPass("relax", run_relax),
+    GraphPass("branches", run_branches),
     GraphPass("strips", run_strips),
     GraphPass("winograd", run_winograd),
     GraphPass("centre", run_centre),
