@@ -8,7 +8,8 @@ here, for every compiler's kernels in the same way:
   6xx as parts of the full ones: there are never any. Here `mad.f16` is counted in the machine code, one instruction at a time, so that a
   kernel gains by what it does in half alone.
 - buffers: what is loaded from global buffers takes its bytes over 87e9 a second, the published rate; it competes with the other terms.
-  The tool counts texture reads, and takes buffers to be free.
+  The tool counts texture reads, and takes buffers to be free. Texels of floats, which small constants are stored in, are read at
+  half of the rate, as the tool does where all texels of a launch are of floats.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from adreno_code import ROOT, Launch, key
 
 WIDE, HALVES = 234e9, 345e9  # instructions a second of all lanes in waves of 128: any, and multiply-adds of halves
 BUFFERS = 87e9  # bytes a second
+_FLOATS = re.compile(r"image1d_buffer_t (\w+), const int \w+,? /\* f32")
 _HALF = re.compile(r"mad\.f16\b")
 _LOAD = re.compile(r"\bldg\.a?\.?[a-z](\d+)\b.*,\s*(\d+)$")
 Row = dict[str, Any]
@@ -50,15 +52,28 @@ def _row(tool: ModuleType, launch: Launch, text: str) -> Row:
     count = functools.partial(tool.dynamic_instructions, loops=loops)
     halves = count(code) - count([_idle(line) if _HALF.search(line) else line for line in code])
     loaded = sum(size * (count(code) - count(_without(code, size))) for size in set(map(_size, code)))
-    return row | corrected(row, halves, loaded, tool.LAUNCH)
+    return row | corrected(row, halves, loaded, tool.LAUNCH, float_texels(tool, launch))
 
 
-def corrected(row: Row, halves: float, loaded: float, launch: float) -> Row:
-    """`row` with both corrections: a work-item executes `halves` multiply-adds in half and loads `loaded` bytes from buffers."""
+def corrected(row: Row, halves: float, loaded: float, launch: float, floats: float = 0.0) -> Row:
+    """`row` with both corrections: a work-item executes `halves` multiply-adds in half, loads `loaded` bytes from buffers and reads
+    `floats` texels of floats among its row["reads"].
+    """
     saved = row["items"] * halves * (1 / WIDE - 1 / HALVES) if row["width"] == 128 else 0.0
     buffers = loaded * row["items"] / BUFFERS
-    terms = (row["issue"] - saved, row["texture"], row["memory"])
-    return {"halves": halves, "loaded": loaded, "half_seconds": max(terms) + launch, "buffer_seconds": max(*terms, buffers) + launch}
+    texture = row["texture"] * (1 + floats / row["reads"]) if floats else row["texture"]
+    issue, memory = row["issue"] - saved, row["memory"]
+    return {
+        "halves": halves, "loaded": loaded, "half_seconds": max(issue, row["texture"], memory) + launch,
+        "buffer_seconds": max(issue, texture, memory, buffers) + launch,
+    }  # fmt: skip
+
+
+def float_texels(tool: ModuleType, launch: Launch) -> float:
+    """Texels of floats that a work-item reads; tgc's kernels say in a comment what an image's texels are of."""
+    body, names = tool.body_of(launch["src"], launch["name"]), _FLOATS.findall(launch["src"])
+    others = re.sub(rf"\bread_image[fh]\((?=(?:{'|'.join(names)}),)", "(", body) if names else body
+    return float(tool.source_loops(body)[1] - tool.source_loops(others)[1])
 
 
 def _idle(line: str) -> str:

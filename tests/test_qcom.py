@@ -31,6 +31,7 @@ from tgc.ir.verify import verify_program
 from tgc.passes import compile_graph
 from tgc.passes.adreno import Operand, Problem, best_tile
 from tgc.passes.half_sums import in_halves
+from tgc.passes.images import MOST_SINGLE
 from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, Rough, relax, tidied
 from tgc.passes.twins import twins
 from tgc.run import load
@@ -170,8 +171,8 @@ def test_constants_that_cancel_go():
 def test_sums_that_are_stored_apart_stay_in_single_precision():
     """Halves in buffers are words: only vload_half and vstore_half take them for numbers, and those take what lies side by side."""
     net = Net()
-    x = net.relu(net.matmul(net.relu(net.image(8, 64)), net.weight(64, 32)))
-    program = compile_graph(net.graph(net.matmul(x, net.weight(32, 16))), target_of("mixed"))
+    x = net.relu(net.matmul(net.relu(net.image(8, 64)), net.weight(64, 128)))
+    program = compile_graph(net.graph(net.matmul(x, net.weight(128, 16))), target_of("mixed"))
     kernel = next(k for k in program.kernels if in_halves(k) is not k)
 
     def apart(index: ex.Expr) -> ex.Expr:
@@ -191,10 +192,22 @@ def test_long_sums_stay_in_single_precision():
 
 def test_storage_is_half_and_read_through_images():
     program = compile_graph(convolutions(), target_of("mixed"))
-    own = [storage for storage in program.storages if storage.role in ("arena", "weight")]
-    assert {storage.dtype for storage in own} == {F16}
+    own = [s for s in program.storages if s.role in ("arena", "weight")]
+    assert {s.dtype for s in own if s.role == "arena" or s.size > MOST_SINGLE} == {F16}
     read = [p.buffer for kernel in program.kernels for p in kernel.parameters if p.access == "read"]
     assert sum(buffer.space == "image" for buffer in read) > len(read) / 2
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("mixed", F32), ("fp16", F16)])
+def test_small_constants_stay_in_single_precision(precision, dtype):
+    """Biases and small weights cost few bytes, and what rounding them does has one sign everywhere; sums of halves want them in half."""
+    program = compile_graph(convolutions(), target_of(precision))
+    small = [s for s in program.storages if s.role == "weight" and s.size <= MOST_SINGLE]
+    large = [s for s in program.storages if s.role == "weight" and s.size > MOST_SINGLE]
+    assert [s.dtype for s in small] == [dtype] * 8
+    assert [s.dtype for s in large] == [F16]
+    images = {p.buffer.dtype for k in program.kernels for p in k.parameters if p.buffer.space == "image"}
+    assert images == {F16, dtype}
 
 
 def test_texels():
@@ -216,7 +229,7 @@ def test_more_processors_take_smaller_tiles():
 def test_windows_leave_registers():
     """What a window's results are put together with, and rows of a window that are written out too, take registers from its tile."""
     plain = Problem(112, 8, 1000, 9, 3, (Operand(True, True, False, 1.0), Operand(False, True, False)))
-    others = (replace(plain, after=2), replace(plain, steps=25, block=5), replace(plain, steps=49, block=7))
+    others = (replace(plain, after=4), replace(plain, steps=25, block=5), replace(plain, steps=49, block=7))
     rows, fewer, five, seven = (tile.rows * tile.vectors for tile, _ in map(best_tile, (plain, *others)))
     assert rows > fewer
     assert rows > five

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -33,6 +34,19 @@ def test_loads_from_buffers_compete_with_the_other_terms():
     assert few["buffer_seconds"] == pytest.approx(1e-4)
     assert many["buffer_seconds"] == pytest.approx(1e-3)
     assert many["half_seconds"] == pytest.approx(1e-4)
+
+
+def test_texels_of_floats_take_twice_the_time():
+    """The kernel's comments say of what an image's texels are; a read in a loop counts once a trip."""
+    source = """__kernel void k(__read_only image1d_buffer_t a, const int start0, /* f16 8x64 */
+    __read_only image1d_buffer_t w, const int start1 /* f32 64 */) {
+  for (int i = 0; i < 8; ++i) { x += read_imagef(a, i) * read_imagef(w, i); }
+}"""
+    tool = SimpleNamespace(body_of=lambda text, _: text, source_loops=lambda body: ([], 8 * body.count("read_imagef(")))
+    assert adreno_model.float_texels(tool, kernel("k") | {"src": source}) == 8
+    row = ROW | {"issue": 1e-5, "reads": 16}
+    assert adreno_model.corrected(row, 0, 0, 0.0, 8)["buffer_seconds"] == pytest.approx(3e-5)
+    assert adreno_model.corrected(row, 0, 0, 0.0, 8)["half_seconds"] == pytest.approx(2e-5)
 
 
 def test_what_a_line_of_machine_code_loads():

@@ -34,6 +34,7 @@ STORED = 12.0
 REGISTERS = 46
 ACCUMULATORS = 24
 WINDOW, WINDOW_SUM = 1.65, 1.3  # registers for each texel of a window's block, and for each sum: more than one block is under way
+WINDOW_WHOLE = 1.8  # the first of a window that the compiler writes out in full
 AFTER = 0.4  # and for each texel that is read for the results
 WRITTEN_OUT, BLOCKS_BEYOND = 25, 4.0  # steps of a window that the compiler writes out in full, and registers for each block beyond three
 ELEMENTS = 1.25  # the same for elements that are read one by one, each with an address of two words
@@ -109,8 +110,10 @@ def registers(problem: Problem, rows: int, vectors: int) -> float:
     sums = rows * vectors
     if not window:
         return sums + min(read, rows + TEXEL * vectors)
-    beyond = max(0.0, problem.steps / problem.block - 3) if problem.steps <= WRITTEN_OUT else 0.0
-    return (WINDOW_SUM + AFTER * problem.after) * sums + WINDOW * read + BLOCKS_BEYOND * beyond
+    around = (WINDOW_SUM + AFTER * problem.after) * sums
+    if problem.steps > WRITTEN_OUT:
+        return around + WINDOW * read
+    return around + WINDOW_WHOLE * read + BLOCKS_BEYOND * max(0.0, problem.steps / problem.block - 3)
 
 
 def best_tile(problem: Problem) -> tuple[Tile, float]:

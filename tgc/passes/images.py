@@ -1,7 +1,8 @@
 """Images: what a GPU with a texture cache stores in half precision, and what it reads through images.
 
-Every float storage that is not the caller's becomes half, unless it is added to in place or holds a constant that half cannot;
-arithmetic stays in single precision. A parameter that a kernel only reads, and always in whole texels or at an element of a texel that
+Every float storage that is not the caller's becomes half, unless it is added to in place, holds a constant that half cannot or a small
+constant: biases and the weights of the first layers, whose rounding shifts a result everywhere in one direction, and whose bytes are few.
+Arithmetic stays in single precision. A parameter that a kernel only reads, and always in whole texels or at an element of a texel that
 is known, is read through an image: on Adreno those are cached, and buffers are not. The same memory may be read both ways.
 
     out[4 * i .. 4] = a[4 * i .. 4] + b       ->       out: f16, a: image of f16
@@ -29,12 +30,13 @@ from tgc.passes.memory import aligned
 from tgc.passes.memory_lifetimes import planned
 from tgc.targets import Target
 
+MOST_SINGLE = 4096  # elements of a constant that stays in single precision: 16 KiB, beside textures of which most are read from caches
 Form = tuple[DType, Space]
 
 
 def images(program: Program, target: Target) -> Program:
     """`program` with half storage, where the target's precision asks for it, and with images where they can be read."""
-    narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program)
+    narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program, MOST_SINGLE if target.precision == "mixed" else 0)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
     state = _State(program, storages, target.precision == "fp16")
     halos = kept_halos(program)
@@ -45,15 +47,15 @@ def images(program: Program, target: Target) -> Program:
     return _placed(made, program, halos)
 
 
-def _narrowed(program: Program) -> frozenset[str]:
-    """The storages that become half; states stay as they are."""
+def _narrowed(program: Program, single: int) -> frozenset[str]:
+    """The storages that become half; states stay as they are, and so do constants of up to `single` elements."""
     kept = {state.storage for state in program.states}
     for call in program.calls:
         for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
             if parameter.access == "readwrite":
                 kept.add(argument.storage)
     fit = (s for s in program.storages if s.dtype == F32 and s.role in ("arena", "weight") and s.name not in kept)
-    return frozenset(s.name for s in fit if s.role == "arena" or _fits(_data(program, s)))
+    return frozenset(s.name for s in fit if s.role == "arena" or (s.size > single and _fits(_data(program, s))))
 
 
 def _data(program: Program, storage: Storage) -> npt.NDArray[np.generic]:

@@ -112,7 +112,8 @@ def _parameters(writer: Writer, parameters: tuple[Parameter, ...], in_parts: boo
             position=position,
         )  # fmt: skip
         comma = "," if in_parts or position < len(parameters) - 1 else ""
-        doc = re.sub(r"[^ -~]|\*/|/\*", "?", parameter.doc)
+        texels = f"{buffer.dtype.name} " if buffer.space == "image" else ""
+        doc = texels + re.sub(r"[^ -~]|\*/|/\*", "?", parameter.doc)
         lines.append(f"{text}{comma}" + (f" /* {doc} */" if doc else ""))
     if in_parts:
         lines.append(dialect.parts)
