@@ -32,6 +32,7 @@ from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
 from tgc.passes.polish import polisher_for
 from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, relax
+from tgc.passes.segments import segments
 from tgc.passes.siblings import siblings
 from tgc.passes.signs import signs
 from tgc.passes.strips import strips
@@ -109,6 +110,11 @@ def run_siblings(graph: Graph, target: Target) -> Graph:
     return siblings(graph) if target.images else graph
 
 
+def run_segments(graph: Graph, target: Target) -> Graph:
+    """Compute together small products of constants and parts of vectors, where launches are dear."""
+    return segments(graph) if target.images else graph
+
+
 def run_relax(graph: Graph, target: Target) -> Graph:
     """Compute functions only as well as half or bfloat16 can tell, where results are stored in these."""
     if target.images and target.precision != "fp32":
@@ -129,6 +135,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),
     GraphPass("siblings", run_siblings),
+    GraphPass("segments", run_segments),
     GraphPass("merge-pads", run_merge_pads),
 )
 
