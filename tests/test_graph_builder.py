@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tgc.ir.dtypes import F32
-from tgc.ir.graph import Permute
+from tgc.ir.graph import Permute, Window
 from tgc.ir.graph_builder import GraphBuilder
 from tgc.ir.interpret import evaluate
 
@@ -37,3 +37,10 @@ def test_data_that_cannot_change_is_not_copied() -> None:
     assert GraphBuilder().constant(data).data is data
     transposed = data.T
     assert GraphBuilder().constant(transposed).data.flags.c_contiguous
+
+
+def test_a_window_of_one_element_is_a_reshape() -> None:
+    builder = GraphBuilder()
+    source = builder.input("x", F32, (2, 3))
+    assert builder.window(source, 0, 1) is builder.reshape(source, (2, 3, 1))
+    assert isinstance(builder.window(source, 1, 1, 2), Window)

@@ -131,6 +131,8 @@ class GraphBuilder:
         node = Window(source, axis, size, stride, dilation, self.origin)
         if not 0 <= axis < len(source.shape) or min(size, stride, dilation) < 1 or int(node.shape[axis]) < 1:
             raise ValueError(f"window of {size} by {stride}, dilation {dilation}, on axis {axis} of {source.shape}")
+        if size == stride == 1:
+            return self.reshape(source, node.shape)
         return self._intern(("window", id(source), axis, size, stride, dilation), node)
 
     def gather(self, source: Node, coordinates: tuple[Node, ...], shape: Shape) -> Node:

@@ -30,6 +30,7 @@ from tgc.passes.keep_halos import keep_halos
 from tgc.passes.layout import layout
 from tgc.passes.merge_pads import merge_pads
 from tgc.passes.partition import partition
+from tgc.passes.pieces import pieces
 from tgc.passes.polish import polisher_for
 from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, relax
 from tgc.passes.segments import segments
@@ -105,6 +106,11 @@ def run_twins(graph: Graph, target: Target) -> Graph:
     return twins(graph) if target.images else graph
 
 
+def run_pieces(graph: Graph, target: Target) -> Graph:
+    """Map what is put together piece by piece, where launches are dear."""
+    return pieces(graph) if target.images else graph
+
+
 def run_siblings(graph: Graph, target: Target) -> Graph:
     """Compute together what one tensor is multiplied with, where launches are dear."""
     return siblings(graph) if target.images else graph
@@ -134,6 +140,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("signs", run_signs),
     GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),
+    GraphPass("pieces", run_pieces),
     GraphPass("siblings", run_siblings),
     GraphPass("segments", run_segments),
     GraphPass("merge-pads", run_merge_pads),

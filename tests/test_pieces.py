@@ -1,0 +1,58 @@
+"""Maps of what is put together are done piece by piece."""
+
+from __future__ import annotations
+
+from small_networks import Net
+from test_passes_graph import becomes
+from test_siblings import agree, dense
+
+from tgc import targets
+from tgc.ir.graph import Concat, Map
+from tgc.passes import compile_graph
+from tgc.passes.pieces import pieces
+
+
+def test_a_map_moves_to_the_pieces_with_its_part_of_a_constant():
+    becomes(
+        pieces,
+        """%0: f32[2] = input "x"
+        %1: f32[1] = input "y"
+        %2: f32[3] = concat(%0, %1) axis=0
+        %3: f32[3] = constant [1.0, 2.0, 3.0]
+        %4: f32[3] = map(%2, %3) { max(a0 * a1, 0.0) }
+        output "z" = %4""",
+        """%0: f32[2] = input "x"
+        %1: f32[1] = input "y"
+        %2: f32[3] = constant [1.0, 2.0, 3.0]
+        %3: f32[2] = slice(%2) starts=[0] steps=[1]
+        %4: f32[2] = map(%0, %3) { max(a0 * a1, 0.0) }
+        %5: f32[1] = slice(%2) starts=[2] steps=[1]
+        %6: f32[1] = map(%1, %5) { max(a0 * a1, 0.0) }
+        %7: f32[3] = concat(%4, %6) axis=0
+        output "z" = %7""",
+    )
+
+
+def test_it_is_done_where_the_pieces_are_made():
+    net = Net()
+    x = net.image(1, 8)
+    joined = net.concat((dense(net, x, 8, plain=True), net.image(1, 4), dense(net, x, 12, plain=True)), 1)
+    graph = net.graph(dense(net, net.map(net.relu(joined).expr, joined), 8))  # type: ignore[union-attr]
+    after = pieces(graph)
+    agree(graph, after)
+    assert not any(isinstance(node, Map) and isinstance(node.sources[0], Concat) for node in after.nodes())
+    assert len(compile_graph(graph, targets.find("qcom"), check=True).calls) == 4
+
+
+def test_a_concat_that_others_read_stays():
+    net = Net()
+    joined = net.concat((net.image(1, 4), net.image(1, 4)), 1)
+    graph = net.graph(net.relu(joined), joined)
+    assert pieces(graph) is graph
+
+
+def test_pieces_that_others_read_are_stored_once():
+    net = Net()
+    parts = [dense(net, net.image(1, 4), 4) for _ in range(2)]
+    graph = net.graph(net.relu(net.concat((net.relu(parts[0]), net.relu(parts[1])), 1)), *(dense(net, net.relu(part), 4) for part in parts))
+    assert pieces(graph) is graph
