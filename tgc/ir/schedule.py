@@ -113,6 +113,26 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A loop that adds up, the only one in its kernel, is divided among `lanes` work-items of a group; the last step of a schedule.
+
+                                                  for part in lanes:                  (work-items)
+                                                    alloc acc_shared[lanes * I]
+    for i in I: acc[i] = 0                          for i in I: acc[i] = 0
+    for k in K: for i in I: acc[i] += S(i, k)  ->   for k in K / lanes: for i in I: acc[i] += S(i, k * lanes + part)
+    for i in I: out[i] = f(acc[i])                  for i in I: acc_shared[part * I + i] = acc[i]
+                                                    barrier
+                                                    for j in I / lanes: i = part * I / lanes + j
+                                                      out[i] = f(acc_shared[i] + acc_shared[I + i] + ...)
+
+    Of several loops around the results the first that `lanes` divides is exchanged at once. If it divides none, the first work-item stores.
+    """
+
+    var: str
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """The data of a constant parameter in the order in which the loops read it, so that it is read front to back.
 
@@ -145,11 +165,11 @@ class Bind:
     kind: LoopKind
 
 
-Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Keep | Pack | Dot | Bind
+Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Keep | Share | Pack | Dot | Bind
 Schedule = tuple[Step, ...]
 
 STEPS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Keep, Pack, Dot, Bind)
+    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Keep, Share, Pack, Dot, Bind)
 }
 
 

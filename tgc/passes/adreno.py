@@ -1,4 +1,4 @@
-"""The Adreno's cost model, and what it chooses: register tiles, blocks of the reduction, work-groups.
+"""The Adreno's cost model, and what it chooses: register tiles, blocks of the reduction, work-items that share a sum.
 
 A closed form for one nest that adds up, with its rates from published measurements of the Adreno 630. Each work-item computes `rows` x
 `vectors` texels of results. A block of the reduction takes 4 * rows * vectors multiply-adds for each of its steps and reads
@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
-from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, For, LoopKind, Statement
-from tgc.ir.schedule import Bind, Fuse, Reorder, Schedule, Split, Step
+from tgc.ir.dtypes import F32
+from tgc.ir.kernel import For, Statement
 from tgc.ir.texels import TEXEL
-from tgc.passes.nest import Access, Accumulation, accesses, chain, iterations, strides_in
+from tgc.passes.nest import Access, Accumulation, accesses, iterations, strides_in
 from tgc.passes.tile import Tile
 
 RATE = 173e9  # lane instructions a second in waves of 64
@@ -31,6 +30,11 @@ TEXELS = 18.5e9  # of four halves, a second
 READ = 4.2  # instructions for each texel that is read
 AROUND = 60.0  # instructions of a work-item outside of its reduction, and for each texel of results
 STORED = 12.0
+EXCHANGED = 6.0  # for each texel of sums that work-items exchange, and again for each part of it that is added up
+BARRIERS = 25.0  # for each vector of texels that are exchanged
+PARTS = (1, 2, 4, 8)  # work-items that share a sum
+LEAST_OWN = 8  # iterations of the shared loop that each of them does
+LOCAL_BYTES = 16384  # of a group, so that two have room
 REGISTERS = 46
 ACCUMULATORS = 24
 WINDOW, WINDOW_SUM = 1.65, 1.3  # registers for each texel of a window's block, and for each sum: more than one block is under way
@@ -60,7 +64,7 @@ class Problem:
     """rows, vectors: extents, the second in texels. others: tiles side by side. steps: of the reduction. block: steps written out.
 
     half: sums, and what is read for them, are halves, of which two take the place of a float. after: operands of each texel of results
-    that are read once the sum is there.
+    that are read once the sum is there. shared: iterations of the loop that work-items may share.
     """
 
     rows: int
@@ -72,16 +76,35 @@ class Problem:
     half: bool = False
     processors: int = 2
     after: int = 0
+    shared: int = 1
 
 
-def seconds(problem: Problem, rows: int, vectors: int) -> float:
-    """Modelled time of the nest with such a tile."""
-    tiles = -(-problem.rows // rows) * -(-problem.vectors // vectors) * problem.others
+def seconds(problem: Problem, rows: int, vectors: int, parts: int = 1) -> float:
+    """Modelled time of the nest with such a tile, and `parts` work-items for each."""
+    items = -(-problem.rows // rows) * -(-problem.vectors // vectors) * problem.others * parts
     read = texels(problem, rows, vectors)
-    blocks = problem.steps / problem.block
-    instructions = blocks * (TEXEL * problem.block * rows * vectors + READ * read + 4.0) + AROUND + STORED * rows * vectors
-    busy = min(1.0, tiles / (ITEMS * problem.processors))
-    return tiles * max(instructions / (HALF_RATE if problem.half else RATE), blocks * read / TEXELS) / busy
+    blocks = problem.steps / (problem.block * parts)
+    instructions = blocks * (TEXEL * problem.block * rows * vectors + READ * read + 4.0) + AROUND
+    if parts == 1:
+        instructions += STORED * rows * vectors
+    else:
+        own = rows * vectors / parts if at_once(rows, vectors, parts) else rows * vectors
+        rounds = rows * vectors / (at_once(rows, vectors, parts) or 1)
+        instructions += rounds * BARRIERS + EXCHANGED * rows * vectors + own * (STORED + EXCHANGED * parts)
+    busy = min(1.0, items / (ITEMS * problem.processors))
+    return items * max(instructions / (HALF_RATE if problem.half else RATE), blocks * read / TEXELS) / busy
+
+
+def at_once(rows: int, vectors: int, parts: int) -> int:
+    """How many texels of a tile's sums work-items exchange at once: along which of its sides they can be divided; 0 where along neither."""
+    return next((side for side in (rows, vectors) if side % parts == 0), 0)
+
+
+def group_of(tile: Tile) -> int:
+    """Work-items of a group whose local memory has room for what they exchange."""
+    return (
+        GROUP if tile.parts == 1 else min(GROUP, LOCAL_BYTES // (max(1, at_once(tile.rows, tile.vectors, tile.parts)) * TEXEL * F32.bytes))
+    )
 
 
 def texels(problem: Problem, rows: int, vectors: int) -> float:
@@ -119,25 +142,28 @@ def registers(problem: Problem, rows: int, vectors: int) -> float:
 def best_tile(problem: Problem) -> tuple[Tile, float]:
     """The tile with the least modelled time, the larger among equals, and that time."""
 
-    def candidates() -> Iterator[tuple[float, int, int]]:
+    def candidates() -> Iterator[Tile]:
         for vectors in range(1, min(problem.vectors, MOST_VECTORS) + 1):
             for rows in range(1, min(problem.rows, MOST_ROWS) + 1):
                 fits = rows * vectors <= ACCUMULATORS and registers(problem, rows, vectors) <= REGISTERS
-                if rows * vectors == 1 or fits:
-                    yield seconds(problem, rows, vectors), rows, vectors
+                for parts in PARTS if rows * vectors == 1 or fits else ():
+                    divided = rows * vectors == 1 or at_once(rows, vectors, parts)
+                    if parts == 1 or (divided and problem.shared % parts == 0 and problem.shared // parts >= LEAST_OWN):
+                        yield Tile(rows, vectors, seconds(problem, rows, vectors, parts), parts)
 
-    time, rows, vectors = min(candidates(), key=lambda entry: (entry[0], -entry[1] * entry[2]))
-    return Tile(rows, vectors, time), time
+    tile = min(candidates(), key=lambda tile: (tile.cycles, -tile.rows * tile.vectors, tile.parts))
+    return tile, tile.cycles
 
 
 def choose_tile(
-    body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool, processors: int
+    body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool, processors: int, alone: bool = False
 ) -> tuple[For | None, Tile]:
-    """The loop whose iterations are a tile's rows, if any, and the tile."""
+    """The loop whose iterations are a tile's rows, if any, and the tile. alone: the nest is all that the kernel does."""
     strides = strides_in(body)
     loads = accesses(found.update)
     count = -(-vector.extent // TEXEL)
     steps, block = iterations(found.loops), unrolled(body, found, vector)
+    shared = found.loops[-1].extent // TEXEL if alone and blocked(body, found, vector) else 1
     choices: list[tuple[float, For | None, Tile]] = []
     for loop in (*reversed(loops), None):
         alone = loop is not None and all(strides.of(access, loop.var) != 0 for access in loads) and not shares(body, loop, found)
@@ -147,7 +173,7 @@ def choose_tile(
         extent = 1 if loop is None else loop.extent
         others = iterations(loops) // (extent * vector.extent)
         after = sum(1 for access in _around(body, found) if loop is not None and strides.of(access, loop.var) != 0)
-        problem = Problem(extent, count, others, steps, block, operands, half, processors, after)
+        problem = Problem(extent, count, others, steps, block, operands, half, processors, after, shared)
         tile, time = best_tile(problem)
         choices.append((time, loop, tile))
     time, loop, tile = min(choices, key=lambda choice: choice[0])
@@ -199,56 +225,9 @@ def best_unroll(found: Accumulation, tile: Tile) -> list[str]:
     """The loops of the reduction that are written out, innermost first: a texel's four steps, or as much of a window as stays small."""
     names: list[str] = []
     total = tile.rows * tile.vectors
-    for loop in reversed(found.loops):
+    for loop in reversed(found.loops if tile.parts == 1 else found.loops[-1:]):
         total *= loop.extent
         if loop.extent > 16 or (total > MOST_UNROLLED and (names or loop.extent > TEXEL)):
             break
         names.append(loop.var.name)
     return names
-
-
-def bind_to_groups(body: Statement) -> Schedule:
-    """Steps that bind the outer loops of `body`: up to three to the grid, each with some of a group's work-items.
-
-    The innermost loops are vectors of results, then pixels: a group takes 8 of the first and as many of the others as make GROUP, so that
-    its work-items share both what they read; more of the first where that leaves half a group, for 64 work-items or fewer run in waves of
-    64. Loops beyond three are fused into the outermost.
-    """
-    loops, _ = chain(body)
-    names = [(loop.var.name, loop.extent) for loop in loops]
-    steps: list[Step] = []
-    while len(names) > 3:
-        (outer, a), (inner, b) = names[:2]
-        steps.append(Fuse(outer, inner))
-        names[:2] = [(outer, a * b)]
-    widths = next((found for first in (8, 16, 32) if prod(found := _widths(names, first)) > GROUP // 2), _widths(names, GROUP))
-    grid: list[tuple[str, LoopKind]] = []
-    lanes: list[tuple[str, LoopKind]] = []
-    for dimension, ((name, extent), width) in enumerate(zip(reversed(names), widths, strict=True)):
-        if 1 < width < extent:
-            steps.append(Split(name, width))
-        if width > 1:
-            lanes.insert(0, (f"{name}_i" if width < extent else name, LANE_KINDS[dimension]))
-        if width < extent or width == 1:
-            grid.insert(0, (f"{name}_o" if width > 1 else name, GRID_KINDS[dimension]))
-    if grid and lanes and len(grid) + len(lanes) > 1:
-        steps.append(Reorder(tuple(name for name, _ in (*grid, *lanes))))
-    return (*steps, *(Bind(name, kind) for name, kind in (*grid, *lanes)))
-
-
-def _widths(names: list[tuple[str, int]], first: int) -> list[int]:
-    """How many work-items of a group each loop has, the innermost first and with `first` at most, unless the others have few iterations."""
-    left, widths = GROUP, list[int]()
-    for dimension, (_, extent) in enumerate(reversed(names)):
-        others = prod(other for _, other in names[: len(names) - 1 - dimension])
-        widths.append(_width(extent, min(left, extent, first if dimension == 0 and others >= first else left)))
-        left //= widths[-1]
-    return widths
-
-
-def _width(extent: int, most: int) -> int:
-    """The largest divisor of `extent` up to `most`, or where that is small, the width that wastes least."""
-    divisor = max(width for width in range(1, most + 1) if extent % width == 0)
-    if divisor * 2 >= most:
-        return divisor
-    return min(range(max(1, most // 2), most + 1), key=lambda width: (-(-extent // width) * width, -width))

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from tgc.ir.kernel import Statement
-from tgc.ir.schedule import Bind, Fuse, Schedule, Split, Step
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import log2, prod
+
+from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, LoopKind, Statement
+from tgc.ir.schedule import Bind, Fuse, Reorder, Schedule, Split, Step
 from tgc.passes.nest import chain
+
+WAVE = 64  # work-items
+NEIGHBOURS = 8
+NEAR = 1.05  # of the least waste
+NARROW = 1.4  # time in waves of 64, where those of 128 are possible
 
 
 def bind_to_grid(body: Statement, lanes: int) -> Schedule:
@@ -31,3 +41,70 @@ def bind_to_grid(body: Statement, lanes: int) -> Schedule:
     for name, kind in zip(reversed(grid), ("grid0", "grid1", "grid2"), strict=False):
         steps.append(Bind(name, kind))  # type: ignore[arg-type]
     return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """most: work-items of a group. parts: what each becomes later on (`Share`)."""
+
+    most: int
+    parts: int = 1
+
+
+def bind_to_groups(body: Statement, group: Group) -> Schedule:
+    """Steps that bind the outer loops of `body` to the grid, each with some of a group's work-items.
+
+    How many of each, `_widths` says. Loops beyond three, or two where a third is needed for the parts, are fused into the outermost.
+    """
+    most = len(GRID_KINDS) - (group.parts > 1)
+    loops, _ = chain(body)
+    names = [(loop.var.name, loop.extent) for loop in loops]
+    steps: list[Step] = []
+    while len(names) > most:
+        (outer, a), (inner, b) = names[:2]
+        steps.append(Fuse(outer, inner))
+        names[:2] = [(outer, a * b)]
+    widths = _widths(tuple(extent for _, extent in reversed(names)), group)
+    grid: list[tuple[str, LoopKind]] = []
+    lanes: list[tuple[str, LoopKind]] = []
+    for dimension, ((name, extent), width) in enumerate(zip(reversed(names), widths, strict=True)):
+        if 1 < width < extent:
+            steps.append(Split(name, width))
+        if width > 1:
+            lanes.insert(0, (f"{name}_i" if width < extent else name, LANE_KINDS[dimension]))
+        if width < extent or width == 1:
+            grid.insert(0, (f"{name}_o" if width > 1 else name, GRID_KINDS[dimension]))
+    if grid and lanes and len(grid) + len(lanes) > 1:
+        steps.append(Reorder(tuple(name for name, _ in (*grid, *lanes))))
+    return (*steps, *(Bind(name, kind) for name, kind in (*grid, *lanes)))
+
+
+@cache
+def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
+    """How many work-items of a group each loop has, the innermost first.
+
+    Those that waste least: a group is made of whole waves, of twice as many work-items where it has more than WAVE of them, and what does
+    not divide a loop is done twice. Of what comes near that, large groups, and those whose work-items share both what they read: the innermost loops are vectors of results, then pixels, and of the
+    first a group takes NEIGHBOURS.
+    """
+
+    def launched(widths: tuple[int, ...]) -> float:
+        items = prod(widths) * group.parts
+        wave, slow = (2 * WAVE, 1.0) if items > WAVE else (WAVE, NARROW)
+        return slow * prod(-(-extent // width) for extent, width in zip(extents, widths, strict=True)) * -(-items // wave) * wave
+
+    tried = {widths: launched(widths) for widths in _sizes(extents, group.most // group.parts)}
+    least = NEAR * min(tried.values())
+    near = [widths for widths, found in tried.items() if found <= least]
+    return min(near, key=lambda widths: (-prod(widths), abs(log2(widths[0] / min(NEIGHBOURS, extents[0]))) if widths else 0.0, widths))
+
+
+def _sizes(extents: tuple[int, ...], most: int) -> Iterator[tuple[int, ...]]:
+    """Ways to take work-items of the loops, at most `most` in all: powers of two, and what divides a loop most evenly."""
+    if not extents:
+        yield ()
+        return
+    even = {-(-extents[0] // -(-extents[0] // width)) for width in range(1, min(extents[0], most) + 1)}
+    for width in sorted(even | {1 << power for power in range(min(extents[0], most).bit_length())}):
+        for others in _sizes(extents[1:], most // width):
+            yield (width, *others)

@@ -17,20 +17,21 @@ from tgc.errors import InvalidIrError
 from tgc.ir.expr import Var
 from tgc.ir.kernel import For, Kernel, Statement, Store
 from tgc.ir.rewrite import statements
-from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Schedule, Share, Split, Step, Unroll, Vectorize, VectorizeReduction
 from tgc.ir.texels import TEXEL
-from tgc.passes.adreno import best_unroll, bind_to_groups, blocked
+from tgc.passes.adreno import best_unroll, blocked, group_of
 from tgc.passes.adreno import choose_tile as choose_texture_tile
 from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.decisions import Decisions
 from tgc.passes.divide import divide
-from tgc.passes.grid import bind_to_grid
+from tgc.passes.grid import Group, bind_to_grid, bind_to_groups
 from tgc.passes.nest import (
     Access,
     Accumulation,
     accesses,
     accumulation,
+    batches_of,
     buffer_sizes,
     chain,
     collapses,
@@ -53,7 +54,6 @@ from tgc.targets import Target
 
 MOST_UNROLLED = 400  # accumulator updates written out in one tile
 WORTH_SCATTERING = 4  # products in a sum that is stored lane by lane, in vectors all the same
-CACHE_LINE = 64  # bytes
 MOST_REPACKED = 1.6  # growth of constant data that packing may cause
 
 
@@ -79,7 +79,7 @@ def plan(kernel: Kernel, constants: frozenset[str], target: Target, decisions: D
         for step in divide(kernel.body, planner.body, target.threads):
             planner.do(step)
     if target.lanes:
-        for step in bind_to_groups(planner.body) if target.images else bind_to_grid(planner.body, target.lanes):
+        for step in planner.groups() if target.images else bind_to_grid(planner.body, target.lanes):
             planner.do(step)
     return planner.state
 
@@ -92,6 +92,9 @@ class _Planner:
         self.constants = constants
         self.target = target
         self.decisions = decisions
+        self.alone = len(parts(state.body)) == 1
+        self.shared = ""
+        self.tile = Tile(1, 1, 0.0)
 
     @property
     def body(self) -> Statement:
@@ -99,6 +102,11 @@ class _Planner:
 
     def do(self, step: Step) -> None:
         self.state.do(step)
+
+    def groups(self) -> Schedule:
+        """The last steps: loops become work-groups of work-items, some of which share their sums where that was planned."""
+        bound = bind_to_groups(self.body, Group(group_of(self.tile), self.tile.parts))
+        return (*bound, Share(self.shared, self.tile.parts)) if self.shared else bound
 
     def nest(self, name: str) -> None:
         """Plans the loops from the one called `name` inward."""
@@ -220,12 +228,8 @@ class _Planner:
         if lanes == 1 and self.target.vector_bits and vector.extent == 1:
             return
         textures = self.target.images and lanes == TEXEL
-        if textures:
-            halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
-            rows, tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors)
-            found = self.in_texels(found, vector)
-        else:
-            rows, tile = self.choose_tile(loops, found, vector, lanes)
+        rows, tile = (self.texture_tile if textures else self.choose_tile)(loops, found, vector, lanes)
+        found = self.in_texels(found, vector, tile) if textures else found
         packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
         names = TileNames(vector.var.name, rows.var.name if rows is not None else "")
         shared = rows is not None and self.rows_share_loads(found, rows.var, vector.var)
@@ -247,8 +251,16 @@ class _Planner:
             if name:
                 self.do(Unroll(name))
 
-    def in_texels(self, found: Accumulation, vector: For) -> Accumulation:
-        """`found` with its innermost loop split, so that four steps, which read one texel, stand together."""
+    def texture_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For, _: int) -> tuple[For | None, Tile]:
+        halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
+        rows, self.tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors, self.alone)
+        return rows, self.tile
+
+    def in_texels(self, found: Accumulation, vector: For, tile: Tile) -> Accumulation:
+        """`found` with its innermost loop split, so that four steps, which read one texel, stand together.
+
+        The loop over the texels is the one that work-items share, if any.
+        """
         last = found.loops[-1]
         if not blocked(self.body, found, vector) or last.extent == TEXEL:
             return found
@@ -256,6 +268,7 @@ class _Planner:
         outer = next(inner for inner in statements(self.body) if isinstance(inner, For) and inner.var.name == f"{last.var.name}_o")
         inside, update = chain(outer)
         assert isinstance(update, Store)
+        self.shared = outer.var.name if tile.parts > 1 else ""
         return Accumulation((*found.loops[:-1], *inside), update)
 
     def rows_share_loads(self, found: Accumulation, rows: Var, vector: Var) -> bool:
@@ -327,7 +340,7 @@ class _Planner:
         if blocks:
             place = self.place_of_blocks(vector, outer)
             outer = [*outer[:place], blocks, *outer[place:]]
-        batches = self.batches(loops, vector, rows)
+        batches = batches_of(self.body, [loop for loop in loops if loop is not vector and loop is not rows])
         outer = [*batches, *(name for name in outer if name not in batches)]
         inside = [name for name in (names.vector, names.row, names.lane if lanes > 1 else "") if name]
         if len(outer) + len(inside) > 1:
@@ -338,17 +351,6 @@ class _Planner:
         first = not self.target.images and self.constant_bytes() > self.target.l2_bytes // 2
         places = {str(place): 0.0 for place in range(len(outer) + 1)}
         return int(self.decisions.choose(f"blocks {vector.var.name}", "0" if first else str(len(outer)), lambda: places))
-
-    def batches(self, loops: tuple[For, ...], vector: For, rows: For | None) -> list[str]:
-        """The loops whose iterations share no operand, not even a cache line of one: products of their own, one after the other."""
-        strides, sizes = strides_in(self.body), buffer_sizes(self.body)
-        loads = [access for access in accesses(self.body) if not access.store and access.buffer in sizes]
-        found: list[str] = []
-        for loop in loops:
-            steps = [(abs(strides.of(access, loop.var) or 0) * sizes[access.buffer][1].bytes) for access in loads]
-            if loop is not vector and loop is not rows and min(steps, default=0) >= CACHE_LINE:
-                found.append(loop.var.name)
-        return found
 
     def constant_bytes(self) -> int:
         sizes = {access.buffer: _bytes(self.body, access) for access in accesses(self.body) if access.buffer in self.constants}

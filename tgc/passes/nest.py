@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,6 +13,8 @@ from tgc.ir.kernel import Alloc, For, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
 from tgc.ir.work import operations
 from tgc.passes.schedule.loops import extents_of, parts
+
+CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +139,15 @@ def power_of_two(limit: int) -> int:
 def buffer_sizes(statement: Statement) -> dict[str, tuple[int, DType]]:
     """Elements and type of every buffer that `statement` loads."""
     return {e.buffer.name: (e.buffer.size, e.buffer.dtype) for e in walk(*expressions(statement)) if isinstance(e, Load)}
+
+
+def batches_of(body: Statement, loops: Sequence[For]) -> list[str]:
+    """Those of `loops` whose iterations share no operand, not even a cache line of one: products of their own, one after the other."""
+    strides, sizes = strides_in(body), buffer_sizes(body)
+    loads = [access for access in accesses(body) if not access.store and access.buffer in sizes]
+    found: list[str] = []
+    for loop in loops:
+        steps = [(abs(strides.of(access, loop.var) or 0) * sizes[access.buffer][1].bytes) for access in loads]
+        if min(steps, default=0) >= CACHE_LINE:
+            found.append(loop.var.name)
+    return found

@@ -35,11 +35,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The tile, and its modelled cycles for the whole problem."""
+    """The tile, its modelled cycles for the whole problem, and the work-items that share its sums."""
 
     rows: int
     vectors: int
     cycles: float
+    parts: int = 1
 
 
 CACHE_WAY = 4096  # bytes

@@ -151,7 +151,7 @@ def _home(writer: Writer, expr: Expr, value: Value) -> Scope | None:
     depth, operations = depth_of(expr, writer.depths, writer.depth_memo)
     shared = inner.uses[value] > 1
     if depth >= 0:
-        hoisted = depth < len(writer.scopes) - 1 and operations > 1
+        hoisted = depth < len(writer.scopes) - 1 and operations > 1 and expr.dtype == INDEX
         return writer.scopes[depth] if hoisted or (shared and operations > 1) else None
     return inner if shared else None
 

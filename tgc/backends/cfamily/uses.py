@@ -148,8 +148,8 @@ def _disjoint(slots: list[Slot]) -> bool:
 
 
 def depth_of(root: Expr, depths: Mapping[str, int], memo: dict[Expr, tuple[int, int]]) -> tuple[int, int]:
-    """Of an INDEX expression without loads: the scope in which its last variable lives, and its operations; else (-1, 0)."""
-    if root.dtype != INDEX:
+    """Of an index or condition without loads: the scope in which its last variable lives, and its operations; else (-1, 0)."""
+    if root.dtype not in (INDEX, BOOL) or root.lanes > 1:
         return -1, 0
     for expr in walk(root, below=lambda expr: () if expr in memo else children(expr)):
         if expr not in memo:

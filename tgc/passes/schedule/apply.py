@@ -13,7 +13,22 @@ from tgc.errors import InvalidIrError
 from tgc.ir.dtypes import U32
 from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
-from tgc.ir.schedule import Bind, Distribute, Dot, Fuse, Keep, Pack, Reorder, Schedule, Split, Step, Unroll, Vectorize, VectorizeReduction
+from tgc.ir.schedule import (
+    Bind,
+    Distribute,
+    Dot,
+    Fuse,
+    Keep,
+    Pack,
+    Reorder,
+    Schedule,
+    Share,
+    Split,
+    Step,
+    Unroll,
+    Vectorize,
+    VectorizeReduction,
+)  # fmt: skip
 from tgc.passes.schedule.distribute import distribute
 from tgc.passes.schedule.dot import Words, dot, words
 from tgc.passes.schedule.keep import keep
@@ -21,6 +36,7 @@ from tgc.passes.schedule.loops import find_loop
 from tgc.passes.schedule.nests import bind, fuse, reorder, split, unroll
 from tgc.passes.schedule.pack import Packing, pack, packed
 from tgc.passes.schedule.reduction import vectorize_reduction
+from tgc.passes.schedule.share import share
 from tgc.passes.schedule.vectorize import vectorize
 from tgc.passes.schedule.write_out import write_out
 
@@ -92,16 +108,24 @@ def apply_step(body: Statement, step: Step) -> Statement:
             return vectorize(body, step)
         case Unroll():
             return unroll(body, step)
-        case VectorizeReduction():
-            return vectorize_reduction(body, step)
-        case Keep():
-            return keep(body, step)
         case Bind():
             return bind(body, step)
+        case VectorizeReduction() | Keep() | Share():
+            return _reduction_step(body, step)
         case Pack() | Dot():
             raise InvalidIrError(f"{type(step).__name__} rearranges data too")
         case _:
             assert_never(step)
+
+
+def _reduction_step(body: Statement, step: VectorizeReduction | Keep | Share) -> Statement:
+    match step:
+        case VectorizeReduction():
+            return vectorize_reduction(body, step)
+        case Keep():
+            return keep(body, step)
+        case Share():
+            return share(body, step)
 
 
 def _loops_of(step: Step) -> tuple[str, ...]:
