@@ -224,6 +224,18 @@ def test_groups_share_local_memory(queue):
     np.testing.assert_array_equal(buffers["y"].reshape(4, 16), np.where(np.arange(16) < 9, rows, 0))
 
 
+def test_a_condition_that_a_hoisted_index_needs_is_hoisted_too(queue):
+    """The index is computed before the If; the comparison that it shares with the value inside has to be there by then."""
+    x, y, lane = Buffer("x", F32, SIZE, "global"), Buffer("y", F32, SIZE, "global"), Var("lane")
+    three = apply(ops.MUL, lane, index(3))
+    near = apply(ops.LT, apply(ops.ADD, three, index(1)), index(10))
+    place = apply(ops.WHERE, near, three, apply(ops.ADD, three, index(7)))
+    body = Store(y, lane, apply(ops.WHERE, near, Load(x, place), apply(ops.ADD, Load(x, place), Lit(1.0, F32))))
+    inner = For(lane, 16, If(apply(ops.LT, lane, index(9)), body), "lane0")
+    kernel = Kernel("k", (Parameter(x, "read"), Parameter(y, "write")), inner)
+    same(queue, kernel, {"x": np.arange(SIZE, dtype=np.float32), "y": np.zeros(SIZE, np.float32)})
+
+
 def test_names_of_the_language_are_avoided(queue):
     half, y = Buffer("half", F32, 4), Buffer("start1", F32, 4)
     body = For(Var("max"), 4, Store(y, Var("max"), apply(ops.ADD, Load(half, Var("max")), Load(half, Var("max")))), "grid0")

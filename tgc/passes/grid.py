@@ -84,8 +84,8 @@ def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
     """How many work-items of a group each loop has, the innermost first.
 
     Those that waste least: a group is made of whole waves, of twice as many work-items where it has more than WAVE of them, and what does
-    not divide a loop is done twice. Of what comes near that, large groups, and those whose work-items share both what they read: the innermost loops are vectors of results, then pixels, and of the
-    first a group takes NEIGHBOURS.
+    not divide a loop is done twice. Of what comes near that, large groups, and those whose work-items share both what they read: the
+    innermost loops are vectors of results, then pixels, and of the first a group takes NEIGHBOURS.
     """
 
     def launched(widths: tuple[int, ...]) -> float:
