@@ -47,7 +47,7 @@ def test_many_results_are_not_shared() -> None:
     ("extents", "group", "widths"),
     [
         ((18, 4), Group(128, 8), (4, 4)),
-        ((60, 16), Group(128), (8, 16)),
+        ((60, 16), Group(128), (15, 8)),
         ((52, 11), Group(128), (11, 11)),
         ((98304,), Group(128), (128,)),
         ((7,), Group(128), (7,)),

@@ -84,19 +84,25 @@ def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
     """How many work-items of a group each loop has, the innermost first.
 
     Those that waste least: a group is made of whole waves, of twice as many work-items where it has more than WAVE of them, and what does
-    not divide a loop is done twice. Of what comes near that, large groups, and those whose work-items share both what they read: the
-    innermost loops are vectors of results, then pixels, and of the first a group takes NEIGHBOURS.
+    not divide a loop is done twice. Of what comes near that, the fewest work-items; then those whose work-items share both what they read:
+    the innermost loops are vectors of results, then pixels, and of the first a group takes NEIGHBOURS.
     """
+
+    def groups(widths: tuple[int, ...]) -> int:
+        return prod(-(-extent // width) for extent, width in zip(extents, widths, strict=True))
 
     def launched(widths: tuple[int, ...]) -> float:
         items = prod(widths) * group.parts
         wave, slow = (2 * WAVE, 1.0) if items > WAVE else (WAVE, NARROW)
-        return slow * prod(-(-extent // width) for extent, width in zip(extents, widths, strict=True)) * -(-items // wave) * wave
+        return slow * groups(widths) * -(-items // wave) * wave
+
+    def preferred(widths: tuple[int, ...]) -> tuple[float, ...]:
+        neighbours = abs(log2(widths[0] / min(NEIGHBOURS, extents[0]))) if widths else 0.0
+        return (groups(widths) * prod(widths), neighbours, -prod(widths), *widths)
 
     tried = {widths: launched(widths) for widths in _sizes(extents, group.most // group.parts)}
     least = NEAR * min(tried.values())
-    near = [widths for widths, found in tried.items() if found <= least]
-    return min(near, key=lambda widths: (-prod(widths), abs(log2(widths[0] / min(NEIGHBOURS, extents[0]))) if widths else 0.0, widths))
+    return min((widths for widths, found in tried.items() if found <= least), key=preferred)
 
 
 def _sizes(extents: tuple[int, ...], most: int) -> Iterator[tuple[int, ...]]:
