@@ -13,7 +13,7 @@ from typing import Literal
 
 from tgc.ir.expr import Buffer, Expr, Var
 
-LoopKind = Literal["serial", "parallel", "tailed", "vector", "unroll", "grid0", "grid1", "grid2", "lane0", "lane1", "lane2"]
+LoopKind = Literal["serial", "kept", "parallel", "tailed", "vector", "unroll", "grid0", "grid1", "grid2", "lane0", "lane1", "lane2"]
 GRID_KINDS: tuple[LoopKind, ...] = ("grid0", "grid1", "grid2")
 LANE_KINDS: tuple[LoopKind, ...] = ("lane0", "lane1", "lane2")
 
@@ -29,11 +29,11 @@ class Block:
 class For:
     """`body` for var = 0, 1, ..., extent - 1.
 
-    serial: one after the other. parallel: iterations are independent; `shared_loop` says which one threads share. tailed: the
-    same, but the last of two or more stores again some of what the one before it stores, so one thread does both. vector: to be
-    executed as one vector of `extent` lanes (gone after `vectorize`). unroll: to be written out (gone after `unroll`). grid(d),
-    lane(d): the work-group's index and the work-item's index in it along dimension d; such loops enclose everything else in the
-    kernel.
+    serial: one after the other. kept: the same, and whoever compiles the text shall not write it out. parallel: iterations
+    are independent; `shared_loop` says which one threads share. tailed: the same, but the last of two or more stores again
+    some of what the one before it stores, so one thread does both. vector: to be executed as one vector of `extent` lanes
+    (gone after `vectorize`). unroll: to be written out (gone after `unroll`). grid(d), lane(d): the work-group's index and
+    the work-item's index in it along dimension d; such loops enclose everything else in the kernel.
     """
 
     var: Var

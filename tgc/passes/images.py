@@ -26,6 +26,7 @@ from tgc.ir.rewrite import expressions, rewrite, walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
 from tgc.passes.half_sums import in_halves
 from tgc.passes.halos import Signature, kept_halos, without_halos
+from tgc.passes.kept_loops import keep_loops
 from tgc.passes.memory import aligned
 from tgc.passes.memory_lifetimes import planned
 from tgc.targets import Target
@@ -92,7 +93,7 @@ class _State:
         if key not in self.made:
             others = sum(1 for known, _ in self.made if known == name)
             changed = _changed(kernel, forms, f"{name}_{others}" if others else name)
-            self.made[key] = in_halves(changed) if self.halves else changed
+            self.made[key] = keep_loops(in_halves(changed) if self.halves else changed)
         return self.made[key].name
 
     def form(self, kernel: Kernel, parameter: Parameter, argument: Argument) -> Form:

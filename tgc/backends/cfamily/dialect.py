@@ -100,8 +100,9 @@ class Dialect:
               {position}; image: the same for an image, which comes with the texel at which it starts, `start{position}`. entry: a
               line at the kernel's start for each parameter, with {name} and {position}.
     spaces:   address space -> what precedes a pointer's type or an array's.
-    loop:     the head of a `for` with its brace, from {var} and {extent}. grids: loop kind -> a declaration, from the same, of
-              the variable of a loop that the launch stands for.
+    loop:     the head of a `for` with its brace, from {var} and {extent}. kept: the same, so that its first iteration is not known
+              while compiling; "" where that is never asked for. grids: loop kind -> a declaration, from the same, of the variable
+              of a loop that the launch stands for.
     part:     the head of a `for` over the iterations that are `part`'s of `parts`, from {var}, {units} to share out and {tail}, which is
               `tail` where the last part has one iteration more. parts: what a kernel with one takes besides.
     reserved: words that nothing else may be called. functions: a regular expression of more such words.
@@ -119,6 +120,7 @@ class Dialect:
     parameter: str
     spaces: Mapping[str, str]
     loop: str
+    kept: str = ""
     grids: Mapping[str, str] = field(default_factory=dict)
     entry: str = ""
     image: str = ""

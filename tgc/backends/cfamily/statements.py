@@ -162,7 +162,8 @@ def _for(writer: Writer, loop: For) -> None:
     dialect = writer.dialect
     writer.depths[loop.var.name] = len(writer.scopes)
     writer.depth_memo.clear()
-    head = _part_head(dialect, name, loop) if loop is writer.shared else dialect.loop.format(var=name, extent=loop.extent)
+    pattern = dialect.kept if dialect.kept and loop.kind == "kept" else dialect.loop
+    head = _part_head(dialect, name, loop) if loop is writer.shared else pattern.format(var=name, extent=loop.extent)
     _nested(writer, head, loop.body)
     writer.depth_memo.clear()
 

@@ -74,7 +74,7 @@ def _for(fn: Function, loop: For) -> None:
     latch: %next = %i + 1; br %next != extent, loop, done
     done:
     """
-    if loop.kind not in ("serial", "parallel", "tailed"):
+    if loop.kind not in ("serial", "kept", "parallel", "tailed"):
         raise UnsupportedError(f"a {loop.kind} loop has no meaning on a CPU")
     if loop.extent == 0:
         return

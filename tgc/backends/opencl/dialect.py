@@ -177,11 +177,13 @@ QCOM = replace(
             "TEXEL": call("read_imagef({0}, {1})")},
     image="__read_only image1d_buffer_t {name}, const int start{position}",
     spaces={**OPENCL.spaces, "image": ""},
+    kept="for (int {var} = min(start0, 0); {var} < {extent}; ++{var}) {{",
 )  # fmt: skip
 """Adreno: half in images over buffers, float arithmetic. Multiply-adds may be fused or not.
 
 Rounding to nearest is what vstore_half does anyway. Said so, Mesa leaves the conversion of a sum that is only stored after its loop;
-else it converts in every iteration. Of other values it computes the last limits in half, unless that is said.
+else it converts in every iteration. Of other values it computes the last limits in half, unless that is said. Where a buffer starts is
+never negative, which the device's compiler cannot know.
 """
 
 _RELAXED = {
