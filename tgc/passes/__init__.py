@@ -33,6 +33,7 @@ from tgc.passes.partition import partition
 from tgc.passes.pieces import pieces
 from tgc.passes.polish import polisher_for
 from tgc.passes.relax import WITH_SPECIAL_FUNCTIONS, WITHOUT, relax
+from tgc.passes.scales import scales
 from tgc.passes.segments import segments
 from tgc.passes.siblings import siblings
 from tgc.passes.signs import signs
@@ -106,6 +107,11 @@ def run_twins(graph: Graph, target: Target) -> Graph:
     return twins(graph) if target.images else graph
 
 
+def run_scales(graph: Graph, target: Target) -> Graph:
+    """Scale what several parts are taken from, where launches are dear."""
+    return scales(graph) if target.images else graph
+
+
 def run_pieces(graph: Graph, target: Target) -> Graph:
     """Map what is put together piece by piece, where launches are dear."""
     return pieces(graph) if target.images else graph
@@ -140,6 +146,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("signs", run_signs),
     GraphPass("bfloat", run_bfloat),
     GraphPass("twins", run_twins),
+    GraphPass("scales", run_scales),
     GraphPass("pieces", run_pieces),
     GraphPass("siblings", run_siblings),
     GraphPass("segments", run_segments),
