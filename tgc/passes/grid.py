@@ -58,7 +58,7 @@ def bind_to_groups(body: Statement, group: Group) -> Schedule:
     """
     most = len(GRID_KINDS) - (group.parts > 1)
     loops, _ = chain(body)
-    names = [(loop.var.name, loop.extent) for loop in loops]
+    names = [(loop.var.name, loop.extent) for loop in loops if loop.kind != "unroll"]
     steps: list[Step] = []
     while len(names) > most:
         (outer, a), (inner, b) = names[:2]

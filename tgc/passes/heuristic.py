@@ -48,7 +48,7 @@ from tgc.passes.schedule.pack import packing_of
 from tgc.passes.schedule.reduction import accumulates
 from tgc.passes.tile import Operand, Problem, Tile, best_tile, tiles_of
 from tgc.passes.tile_names import TileNames
-from tgc.passes.turned import turned
+from tgc.passes.turned import squared, turned
 from tgc.passes.words import in_words
 from tgc.targets import Target
 
@@ -157,13 +157,13 @@ class _Planner:
         steps = [strides.of(access, last.var) for access in accesses(store)]
         lanes = self.lanes(store, last.extent)
         scattered = any(step not in (0, 1) for step in steps) and work(store) < 8 and not self.target.images
-        if scattered and not self.target.lanes:
-            for step in turned(loops, store, self.target.vector_lanes(widest(store))):
-                self.do(step)
-        if steps[0] != 1 or lanes < 2 or carried_buffers(last) or scattered:
-            return
-        self.do(Split(last.var.name, lanes))
-        self.do(Vectorize(f"{last.var.name}_i"))
+        turns = turned(loops, store, self.target.vector_lanes(widest(store))) if scattered and not self.target.lanes else ()
+        if self.target.images and lanes == TEXEL:
+            turns = squared(loops, store)
+        if not (turns or steps[0] != 1 or lanes < 2 or carried_buffers(last) or scattered):
+            turns = (Split(last.var.name, lanes), Vectorize(f"{last.var.name}_i"))
+        for step in turns:
+            self.do(step)
 
     def chosen(self, loops: tuple[For, ...], selected: tuple[Cases, ...], store: Store) -> None:
         """A nest whose value is selected by some loops: these written out, another one vectorised where it is read in vectors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tgc.ir.kernel import For, Store
 from tgc.ir.schedule import Reorder, Split, Step, Unroll, Vectorize
+from tgc.ir.texels import TEXEL
 from tgc.passes.nest import Access, Strides, accesses
 from tgc.passes.nest import strides_in as strides
 from tgc.passes.schedule.loops import carried_buffers
@@ -39,6 +40,26 @@ def turned(loops: tuple[For, ...], store: Store, lanes: int) -> tuple[Step, ...]
     vectors = (Vectorize(f"{rows}_i"), Unroll(f"{columns}_i")) if lanes > 1 else ()
     inner = (f"{columns}_i", f"{rows}_i") if lanes > 1 else (f"{rows}_i", f"{columns}_i")
     return (Split(rows, block), Split(columns, block), Reorder((f"{rows}_o", *between, f"{columns}_o", *inner)), *vectors)
+
+
+def squared(loops: tuple[For, ...], store: Store) -> tuple[Step, ...]:
+    """The steps for a nest that reads along one of `loops` and stores along the last, on a target that reads and stores texels.
+
+    A work-item makes four texels of four that it reads along the other loop; the backend turns them. None where a texel's elements lie
+    unevenly, or the nest is none of this kind.
+    """
+    last, found, moves = loops[-1], accesses(store), strides(loops[0])
+    along = next((loop for loop in reversed(loops[:-1]) if _reads_along(found, loop, moves)), None)
+    if along is None or carried_buffers(last) or carried_buffers(along) or last.extent % TEXEL or along.extent % TEXEL:
+        return ()
+    loads = [access for access in found if not access.store and moves.of(access, along.var) == 1]
+    steps = [moves.of(access, loop.var) for access in loads for loop in loops if loop is not along]
+    if any(moves.of(access, last.var) != 1 for access in found if access.store) or any(step is None or step % TEXEL for step in steps):
+        return ()
+    split = tuple(Split(loop.var.name, TEXEL) for loop in (along, last) if loop.extent > TEXEL)
+    inner = {loop: f"{loop.var.name}_i" if loop.extent > TEXEL else loop.var.name for loop in (along, last)}
+    outer = [f"{loop.var.name}_o" if loop in inner else loop.var.name for loop in loops if loop not in inner or loop.extent > TEXEL]
+    return (*split, Reorder((*outer, inner[along], inner[last])), Vectorize(inner[last]), Unroll(inner[along]))
 
 
 def _reads_along(found: list[Access], loop: For, moves: Strides) -> bool:

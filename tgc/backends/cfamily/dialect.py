@@ -24,6 +24,7 @@ Besides the operations of `tgc.ir.ops` there are these keys. Optional ones are u
     MAX_LIT   optional               MAX whose second argument is a literal other than NaN
     DIV_LIT, SHL_LIT, SHR_LIT        optional: the second argument is a literal (and greater than 0 for DIV)
     TEXEL     {0} {1}                a texel of image {0}, as float; on one lane: its element {2}
+    COLUMN    optional               element {4} of each of the vectors {0} to {3} (names)
     WIDEN     optional               CAST of the elements from address {0} on, read and converted at once
     NARROW    optional               a statement: {1}, not yet converted, to address {0}
     NARROW_SUM  optional             the same, where {1} is a variable

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect, Form, form_keys, literal
 from tgc.backends.cfamily.places import in_order
+from tgc.backends.cfamily.squares import Square, column
 from tgc.backends.cfamily.uses import Clock, Slot, Value, constant_slot, depth_of
 from tgc.errors import InvalidIrError
 from tgc.ir import expr as ex
@@ -49,7 +51,7 @@ class Writer:
 
     slots: register buffers that are variables. taken: identifiers in use. names: of buffers and loop variables. depths: the scope in
     which a loop variable lives. starts: of image parameters, the variable that holds the texel at which each begins.
-    shared: the loop of which only one part is run.
+    shared: the loop of which only one part is run. squares: what is loaded in rows and used in columns.
     """
 
     dialect: Dialect
@@ -64,6 +66,7 @@ class Writer:
     starts: dict[str, Var] = field(default_factory=dict)
     fresh: int = 0
     shared: For | None = None
+    squares: Mapping[Square, Expr] = field(default_factory=dict)
 
 
 def expression(writer: Writer, expr: Expr) -> Text:
@@ -198,6 +201,8 @@ def _load(writer: Writer, load: Load) -> Text:
         pointer = (address(writer, buffer, index.base), UNARY)
         if index.stride == 1:
             return spell(writer, "LOAD", load.dtype, load.dtype, load.lanes, (pointer,))
+        if (turned := _column(writer, load, load)) is not None:
+            return turned
         return spell(writer, "STRIDED", load.dtype, load.dtype, load.lanes, (pointer, (str(index.stride), ATOM)))
     pointer = (writer.names[buffer.name], ATOM)
     return spell(writer, "GATHER", load.dtype, load.dtype, load.lanes, (pointer, (atom(writer, index), ATOM)))
@@ -226,11 +231,23 @@ def _widened(writer: Writer, load: Load, value: Apply) -> Text | None:
     """A cast of what is loaded, where the dialect does both at once; else None."""
     if load.buffer.space == "image":
         return _texel(writer, load, value)
+    if (turned := _column(writer, load, value)) is not None:
+        return turned
     contiguous = load.index.lanes == 1 or (isinstance(load.index, Ramp) and load.index.stride == 1)
     if load.buffer.name in writer.slots or not contiguous or find(writer.dialect, "WIDEN", load.dtype, value.dtype, load.lanes) is None:
         return None
     start = load.index.base if isinstance(load.index, Ramp) else load.index
     return spell(writer, "WIDEN", load.dtype, value.dtype, load.lanes, ((address(writer, load.buffer, start), UNARY),))
+
+
+def _column(writer: Writer, load: Load, value: Expr) -> Text | None:
+    """A load that is a column of a square, as `value`, which is the load or a cast of it; None where it is none."""
+    found = column(load, writer.squares)
+    if found is None:
+        return None
+    rows, number = found
+    names = [atom(writer, cast(row, value.dtype)) for row in rows]
+    return spell(writer, "COLUMN", value.dtype, value.dtype, load.lanes, (*((name, ATOM) for name in names), (str(number), ATOM)))
 
 
 def _word(writer: Writer, load: Load, value: Apply) -> Text:

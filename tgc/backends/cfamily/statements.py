@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tgc.backends.cfamily.dialect import ATOM, UNARY, Dialect
 from tgc.backends.cfamily.expressions import Scope, Use, Writer, address, atom, element, expression, name_deep, slot_name, spell
+from tgc.backends.cfamily.squares import squares
 from tgc.backends.cfamily.texels import narrowing
 from tgc.backends.cfamily.uses import body_of, constant_slot, count_uses, local_names, register_slots, written
 from tgc.errors import InvalidIrError
@@ -76,7 +77,8 @@ def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
         while len(places) > 1 and any(f"{names[buffer]}_{first}" in taken for first, _ in places):
             names[buffer] += "_"
         taken.update(f"{names[buffer]}_{first}" for first, _ in places)
-    return Writer(dialect, slots, taken, names, shared=shared_loop(kernel.body) if dialect.part else None)
+    turned = squares(kernel.body) if "COLUMN" in dialect.vector else {}
+    return Writer(dialect, slots, taken, names, shared=shared_loop(kernel.body) if dialect.part else None, squares=turned)
 
 
 def identifier(name: str, taken: AbstractSet[str], functions: str) -> str:

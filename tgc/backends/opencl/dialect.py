@@ -174,7 +174,7 @@ QCOM = replace(
     vector={**OPENCL.vector, "FMA.f32": call("mad({0}, {1}, {2})"), "WIDEN.f16.f32": call(f"vload_half{{n}}(0, {_HALVES})"),
             "NARROW.f32.f16": call("vstore_half{n}({1}, 0, (__global half *)({0}))"),
             "NARROW_SUM.f32.f16": call("vstore_half{n}_rte({1}, 0, (__global half *)({0}))"),
-            "TEXEL": call("read_imagef({0}, {1})")},
+            "TEXEL": call("read_imagef({0}, {1})"), "COLUMN": call("({t})({0}.s{4}, {1}.s{4}, {2}.s{4}, {3}.s{4})")},
     image="__read_only image1d_buffer_t {name}, const int start{position}",
     spaces={**OPENCL.spaces, "image": ""},
     kept="for (int {var} = min(start0, 0); {var} < {extent}; ++{var}) {{",
