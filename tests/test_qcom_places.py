@@ -68,7 +68,7 @@ def texts(graph: Graph) -> list[str]:
 
 def test_a_value_after_a_loop_has_one_name():
     net = Net()
-    product = net.matmul(net.image(16, 256), net.weight(256, 16))
+    product = net.matmul(net.image(2048, 256), net.weight(256, 64))
     text = texts(net.graph(net.map(s.mul(s.add(Arg(0, F32), 1.0), s.add(Arg(0, F32), 1.0)), product)))[-1]
     sums = re.findall(r"acc\w*", text[text.rindex("\n  }") :])
     assert sums

@@ -6,15 +6,14 @@ a multiply-add and a read are there, and when that spills, was fitted to the mac
 
     iterations * (texels + ELEMENT * elements one by one) + sums + texels that are read for the results
 
-sums counting CARRIED times where a loop around it carries them along. The loop's kind becomes `kept` there, which is printed
-so that its first iteration is not known while compiling.
+sums counting CARRIED times where a loop around it carries them along, and halves as much as floats: there are names for no more of them.
+The loop's kind becomes `kept` there, which is printed so that its first iteration is not known while compiling.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tgc.ir.dtypes import F16
 from tgc.ir.expr import Expr, Load
 from tgc.ir.kernel import Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
@@ -63,9 +62,8 @@ def spills(trips: int, body: Statement, whole: Reads, carried: bool) -> bool:
         return False
     sums = {(update.buffer, update.index) for update in updates}
     width = max((index.lanes for _, index in sums), default=1) / TEXEL
-    size = 0.5 if any(buffer.dtype == F16 for buffer, _ in sums) else 1.0
     taken = trips * (read.texels + ELEMENT * width * read.elements) + (CARRIED if carried else 1.0) * width * len(sums)
-    return size * (taken + whole.texels - read.texels) > REGISTERS
+    return taken + whole.texels - read.texels > REGISTERS
 
 
 def reads(body: Statement) -> Reads:
