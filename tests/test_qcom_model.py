@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import adreno_code
@@ -18,6 +19,7 @@ import adreno_model
 import half_storage
 import qcom
 import qcom_agreement
+from widened import widened
 
 ROW = {"items": 1000, "issue": 1e-4, "texture": 2e-5, "memory": 0.0, "width": 128}
 
@@ -95,3 +97,21 @@ def test_half_storage_alone(tmp_path):
     values = np.array([0.1, 1 + 2**-12, -3], np.float32)
     found = half_storage.run(tmp_path / "g.onnx", {"x": values})["y"]
     assert np.array_equal(found, np.maximum((2 * values).astype(np.float16).astype(np.float32), 0))
+
+
+def test_a_model_of_half_in_single_precision():
+    """Types, weights, constants and casts to half are widened, and no number changes."""
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT16, [3]) for name in "xy")
+    weight, constant = (numpy_helper.from_array(np.array([0.1, 7, -3e4], np.float16), name) for name in "wc")
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=constant), helper.make_node("Mul", ["x", "w"], ["t"]),
+        helper.make_node("Cast", ["t"], ["u"], to=onnx.TensorProto.FLOAT16), helper.make_node("Add", ["u", "c"], ["y"]),
+    ]  # fmt: skip
+    opset = [helper.make_opsetid("", 13)]
+    made = widened(helper.make_model(helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=opset, ir_version=8))
+    onnx.checker.check_model(made, full_check=True)
+    assert {value.type.tensor_type.elem_type for value in (*made.graph.input, *made.graph.output)} == {onnx.TensorProto.FLOAT}
+    exact = np.array([0.1, 7, -3e4], np.float16).astype(np.float32)
+    assert np.array_equal(numpy_helper.to_array(made.graph.initializer[0]), exact)
+    (found,) = onnx.reference.ReferenceEvaluator(made).run(None, {"x": np.full(3, 1 + 2**-20, np.float32)})
+    assert np.array_equal(found, exact * np.float32(1 + 2**-20) + exact)
