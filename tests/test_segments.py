@@ -8,6 +8,9 @@ from test_passes_graph import becomes
 from test_siblings import agree, dense, sums
 
 from tgc import targets
+from tgc.ir import scalar as s
+from tgc.ir.dtypes import F32
+from tgc.ir.expr import Arg
 from tgc.ir.graph import Gather, Graph, Node
 from tgc.passes import compile_graph
 from tgc.passes.segments import LAUNCH, SMALL, segments
@@ -118,10 +121,21 @@ def of_widths(first: int, second: int, rows: int = 8) -> Graph:
 def test_large_products_and_many_zeros_stay_apart():
     assert sums(segments(of_widths(8, 24))) == 2
     assert sums(segments(of_widths(8, 2 * SMALL // 8))) == 3
-    depth = SMALL // 64
-    assert 64 * (depth - 4) <= LAUNCH
-    assert sums(segments(of_widths(4, depth, 64))) == 2
-    assert sums(segments(of_widths(4, SMALL // 8, 8))) == 2
+    longest = LAUNCH // 16  # 8 rows of zeros, and tiles would have been faster on the rest
+    assert sums(segments(of_widths(4, longest))) == 2
+    assert sums(segments(of_widths(4, 2 * longest))) == 3
+
+
+def test_results_of_one_element_and_other_functions_are_put_together_too():
+    net = Net()
+    x = dense(net, net.image(1, 24), 24)
+    parts = [net.slice(x, (0, start), (1, 1), (1, 8)) for start in (0, 8, 16)]
+    ends = [dense(net, part, 3, plain=True) for part in parts] + [net.map(s.sigmoid(Arg(0, F32)), dense(net, part, 1)) for part in parts]
+    graph = net.graph(net.concat(tuple(ends), 1))
+    after = segments(graph)
+    agree(graph, after)
+    assert sums(after) == 2
+    assert len(compile_graph(graph, targets.find("qcom"), check=True).calls) == 2
 
 
 def test_vectors_begin_with_a_texel():

@@ -76,8 +76,11 @@ class Product:
         return self.end.shape[self.axis]
 
 
-def product_of(node: Reduce, reads: Reads) -> Product | None:
-    """The product with the sum `node`, no longer than that; None where it is not one of a tensor and a constant with one free axis."""
+def product_of(node: Reduce, reads: Reads, *, single: bool = False) -> Product | None:
+    """The product with the sum `node`, no longer than that; None where it is not one of a tensor and a constant with one free axis.
+
+    single: where none is longer than 1, one of these is the free axis.
+    """
     terms = node.source
     if node.op is not ops.ADD or not isinstance(terms, Map) or product_operands(terms.expr) is None or reads.users[terms] != [node]:
         return None
@@ -86,6 +89,8 @@ def product_of(node: Reduce, reads: Reads) -> Product | None:
         return None
     constant, shared = (unexpanded(terms.sources[position]) for position in (at[0], 1 - at[0]))
     free = [axis for axis, (size, wide) in enumerate(zip(shared.shape, terms.shape, strict=True)) if size != wide]
+    if single and not free:
+        free = [axis for axis, size in enumerate(terms.shape) if size == 1][:1]
     if len(free) != 1 or free[0] in node.axes or constant.shape[free[0]] != terms.shape[free[0]]:
         return None
     return Product(shared, constant, {terms: free[0], node: free[0]})

@@ -41,7 +41,7 @@ class Row:
     """A product with the vector `part` of `depth` elements, and what follows it.
 
     beside: the vectors that are read by what follows. needs: the small sums, a bit each, that all of these come after; own: its bit.
-    target: the vector that the result is put into, if it is only that.
+    target: the vector that the result is put into, if it is only that. kind: what is computed of an element after the sum.
     """
 
     product: Product
@@ -51,6 +51,7 @@ class Row:
     needs: int
     own: int
     target: Concat | None
+    kind: tuple[object, ...]
 
     @property
     def width(self) -> int:
@@ -146,11 +147,25 @@ def _vector(builder: GraphBuilder, whole: Node, start: int, shape: Shape) -> Nod
 def _whole(builder: GraphBuilder, group: Group, made: Mapping[Node, Node], like: Shape) -> Node:
     """What the rows of `group` compute, one after the other, or in the order that is given, as a vector of the shape `like`."""
     shape = vector_like(like, sum(row.width for row in group.rows))
-    products = [list(row.product.chain) for row in group.rows]
-    _, total, *after = products[0]
-    builder.origin = total.origin
-    summed = builder.reduce(ops.ADD, _terms(builder, group, made), (1, 2))
-    known: dict[Node, Node] = {total: builder.reshape(summed, shape)}
+    builder.origin = list(group.rows[0].product.chain)[1].origin
+    summed = builder.reshape(builder.reduce(ops.ADD, _terms(builder, group, made), (1, 2)), shape)
+    kinds = list(dict.fromkeys(row.kind for row in group.rows))
+    results = [_after(builder, group, kind, made, summed) for kind in kinds]
+    which = _ordered(group, [np.full(row.width, kinds.index(row.kind), np.int32) for row in group.rows]).reshape(shape)
+    found = results[0]
+    for number, result in enumerate(results[1:], 1):
+        own = s.where(s.eq(Arg(2, I32), s.lit(number, I32)), Arg(1, found.dtype), Arg(0, found.dtype))
+        found = builder.map(own, found, result, builder.constant(which))
+    return found
+
+
+def _after(builder: GraphBuilder, group: Group, kind: tuple[object, ...], made: Mapping[Node, Node], summed: Node) -> Node:
+    """What the rows of `kind` compute of the sums, and something for the others."""
+    shape = summed.shape
+    products = [list(row.product.chain) if row.kind == kind else [] for row in group.rows]
+    first = next(row for row in group.rows if row.kind == kind)
+    _, total, *after = first.product.chain
+    known: dict[Node, Node] = {total: summed}
     for position, node in enumerate(after, 2):
         builder.origin = node.origin
         if not isinstance(node, Map):
@@ -158,17 +173,18 @@ def _whole(builder: GraphBuilder, group: Group, made: Mapping[Node, Node], like:
             continue
         below: list[Node] = []
         for number, source in enumerate(node.sources):
-            alike = [sources(product[position])[number] for product in products]
+            alike = [sources(product[position])[number] if product else None for product in products]
             if source in known:
                 below.append(known[source])
-            elif source in group.rows[0].beside:
-                below.append(
-                    _beside(builder, group, [row.beside[other] for row, other in zip(group.rows, alike, strict=True)], made, shape)
-                )
+            elif source in first.beside:
+                parts = [row.beside[other] for row, other in zip(group.rows, alike, strict=True) if other is not None]
+                below.append(_beside(builder, group, parts, made, shape))
             else:
-                below.append(builder.constant(_ordered(group, [evaluate(other).reshape(-1) for other in alike]).reshape(shape)))
+                none = [np.zeros(row.width, source.dtype.numpy) for row in group.rows]
+                values = [zero if other is None else evaluate(other).reshape(-1) for zero, other in zip(none, alike, strict=True)]
+                below.append(builder.constant(_ordered(group, values).reshape(shape)))
         known[node] = builder.map(node.expr, *below, shape=shape)
-    return known[group.rows[0].end]
+    return known[first.end]
 
 
 def _ordered(group: Group, values: list[Array]) -> Array:

@@ -6,6 +6,8 @@ The layers of several heads, each on a vector of its own, are a launch each, tho
 of several lengths go in one, filled up to the longest: what is beyond a row's own length counts as zero. Where a row's vector begins is a
 table. Texels are read whole, so vectors begin with one and are some of them long.
 
+What follows the sums may differ: all of it is computed of each sum, and a table says which is meant.
+
 Vectors that several computations make are put side by side, where these then write them. Results that are only put into one tensor, in
 whatever order, are computed in that order.
 """
@@ -26,10 +28,12 @@ from tgc.ir.interpret import evaluate
 from tgc.ir.rewrite import walk
 from tgc.ir.texels import TEXEL
 from tgc.passes.products import COPIED, Product, Reads, constant_of, followed, product_of, readable, reads_of
-from tgc.passes.segment_rows import Array, Group, Numbers, Row, bases_of, part_of, together, vector_axis, vector_like
+from tgc.passes.segment_rows import Array, Group, Numbers, Part, Row, bases_of, part_of, together, vector_axis, vector_like
 
-SMALL = 1 << 14  # elements of a matrix whose product takes less time than a launch
-LAUNCH = 1 << 15  # elements that are multiplied in the time of a launch: so many zeros a launch that is saved may cost
+SMALL = 1 << 16  # elements of a matrix that may go with others
+LAUNCH = 1 << 16  # elements that rows of segments multiply in the time of a launch
+TILED = 4  # how much faster those of one matrix are multiplied
+MOST_KINDS = 4  # of what follows a sum
 
 
 def segments(graph: Graph) -> Graph:
@@ -50,10 +54,14 @@ def _find(graph: Graph) -> Group | None:
     for number, (node, begin) in enumerate(begins.items()):
         row = _row(begin, reads, needs, 2 << number)
         if row is not None:
-            groups[(levels[node], None if row.target is None else id(row.target), *_kind(row))].append(row)
-    for rows in groups.values():
+            terms = next(iter(begin.chain))
+            assert isinstance(terms, Map)
+            where: tuple[object, ...] = (levels[node],) if row.target is None else ("put", id(row.target))
+            groups[(*where, terms.expr, constant_of(terms.sources[0]) is None, row.kind if row.beside else None)].append(row)
+    for rows in sorted(groups.values(), key=lambda rows: rows[0].target is not None):
         bits = sum(row.own for row in rows)
-        group = _chosen([row for row in rows if not row.needs & bits], reads)
+        kinds = list(dict.fromkeys(row.kind for row in rows))[:MOST_KINDS]
+        group = _chosen([row for row in rows if not row.needs & bits and row.kind in kinds], reads)
         if group is not None:
             return group
     return None
@@ -61,7 +69,7 @@ def _find(graph: Graph) -> Group | None:
 
 def _small(node: Reduce, reads: Reads) -> Product | None:
     """The product with the sum `node` where it is one of a small constant matrix and a vector of whole texels."""
-    found = product_of(node, reads)
+    found = product_of(node, reads, single=True)
     if found is None or vector_axis(found.shared.shape) not in node.axes or prod(node.source.shape) > SMALL:
         return None
     matrix = prod(node.source.shape) == prod(found.shared.shape) * found.width
@@ -102,7 +110,7 @@ def _row(begin: Product, reads: Reads, needs: Mapping[Node, int], own: int) -> R
     target = None if readable(product.end, reads) else _target(product.end, reads)
     if part is None or bits & 1 or (target is None and not readable(product.end, reads)):
         return None
-    return Row(product, part, prod(begin.shared.shape), parts, bits, own, target)
+    return Row(product, part, prod(begin.shared.shape), parts, bits, own, target, _kind(product, parts))
 
 
 def _target(end: Node, reads: Reads) -> Concat | None:
@@ -117,15 +125,14 @@ def _target(end: Node, reads: Reads) -> Concat | None:
     return best[-1] if best else None
 
 
-def _kind(row: Row) -> tuple[object, ...]:
-    """What rows that go together have in common: what is computed of an element, not how many there are."""
-    terms, total, *after = row.product.chain
-    assert isinstance(terms, Map)
+def _kind(product: Product, beside: Mapping[Node, Part]) -> tuple[object, ...]:
+    """What is computed of an element after the sum."""
+    _, total, *after = product.chain
     kinds: dict[Node, object] = {total: 0}
-    steps: list[object] = [terms.expr, constant_of(terms.sources[0]) is None]
+    steps: list[object] = [total.dtype]
     for node in after:
         if isinstance(node, Map):
-            steps.append((node.expr, *(kinds.get(source, "beside" if source in row.beside else "constant") for source in node.sources)))
+            steps.append((node.expr, *(kinds.get(source, "beside" if source in beside else "constant") for source in node.sources)))
             kinds[node] = len(kinds)
         else:
             kinds[node] = kinds[sources(node)[0]]
@@ -133,19 +140,20 @@ def _kind(row: Row) -> tuple[object, ...]:
 
 
 def _chosen(rows: list[Row], reads: Reads) -> Group | None:
-    """Those of `rows` that go together: of the longest as few as may be."""
+    """Those of `rows`, up to some depth, that save most when they go together; None where none do."""
+    found: list[Group] = []
     for most in sorted({row.depth for row in rows}, reverse=True):
         short = [row for row in rows if row.depth <= most]
-        for group in _put(short) if short[0].target is not None else _read(short):
-            if _worthwhile(group.rows) and all(_beside_each_other(bases, reads) for bases in bases_of(group.rows)):
-                return group
-    return None
+        found += _put(short) if short[0].target is not None else _read(short)
+    able = (group for group in found if all(_beside_each_other(bases, reads) for bases in bases_of(group.rows)))
+    best = max(able, key=_saved, default=None)
+    return best if best is not None and _saved(best) > 0 else None
 
 
-def _worthwhile(rows: tuple[Row, ...]) -> bool:
-    """Whether the launches that are saved take longer than the zeros that are multiplied."""
-    zeros = sum(row.width * (max(other.depth for other in rows) - row.depth) for row in rows)
-    return len(rows) > 1 and zeros <= LAUNCH * (len(rows) - 1)
+def _saved(group: Group) -> float:
+    """What computing `group` together saves, as the elements that could be multiplied in that time."""
+    alone = sum(LAUNCH + row.width * row.depth / TILED for row in group.rows)
+    return alone - LAUNCH - sum(row.width for row in group.rows) * max(row.depth for row in group.rows)
 
 
 def _read(rows: list[Row]) -> list[Group]:
