@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tgc.ir.dtypes import F16
 from tgc.ir.expr import Expr, Load
 from tgc.ir.kernel import Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, statements, walk
@@ -21,17 +22,23 @@ from tgc.ir.texels import TEXEL, texel_at, texel_of
 
 MOST_TRIPS = 32
 MOST_WRITTEN = 32 * 26
-UPDATE, READ = 2.3, 3.0  # operations
+UPDATE = TEXEL_READ = 2.4  # operations
+FLOAT_LOAD, HALF_LOAD = 0.5, 3.0  # the same for an element of a buffer; a half is converted
 REGISTERS = 118
 ELEMENT, CARRIED = 1.5, 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What a statement reads: distinct texels of images, and elements of buffers."""
+    """What a statement reads: distinct texels of images, and elements of buffers, of which some are halves."""
 
     texels: int
     elements: int
+    halves: int
+
+    @property
+    def operations(self) -> float:
+        return TEXEL_READ * self.texels + HALF_LOAD * self.halves + FLOAT_LOAD * (self.elements - self.halves)
 
 
 def keep_loops(kernel: Kernel) -> Kernel:
@@ -58,7 +65,7 @@ def spills(trips: int, body: Statement, whole: Reads, carried: bool) -> bool:
     """Whether a loop over `body` would be written out, and spill."""
     updates = [part for part in statements(body) if isinstance(part, Store) and part.buffer.space == "register"]
     read = reads(body)
-    if trips > MOST_TRIPS or trips * (UPDATE * len(updates) + READ * (read.texels + read.elements)) > MOST_WRITTEN:
+    if trips > MOST_TRIPS or trips * (UPDATE * len(updates) + read.operations) > MOST_WRITTEN:
         return False
     sums = {(update.buffer, update.index) for update in updates}
     width = max((index.lanes for _, index in sums), default=1) / TEXEL
@@ -70,7 +77,8 @@ def reads(body: Statement) -> Reads:
     """The texels and elements that `body` reads in one iteration."""
     loads = {e for e in walk(*expressions(body)) if isinstance(e, Load)}
     texels = {(e.buffer, _texel(e)) for e in loads if e.buffer.space == "image"}
-    return Reads(len(texels), sum(e.buffer.space in ("global", "constant") for e in loads))
+    elements = [e.buffer for e in loads if e.buffer.space in ("global", "constant")]
+    return Reads(len(texels), len(elements), sum(buffer.dtype == F16 for buffer in elements))
 
 
 def _texel(load: Load) -> Expr:
