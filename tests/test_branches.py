@@ -100,6 +100,13 @@ def test_groups_of_several_sizes_join_the_largest() -> None:
     assert sums(same(graph)) == 1
 
 
+def test_a_part_of_the_weights_is_no_convolution_of_more_channels() -> None:
+    """A transposed convolution of one pixel with a stride is made of four, of which one is left."""
+    net = Net()
+    pixel = net.node("GlobalAveragePool", ["x"])
+    same(net.graph(net.node("ConvTranspose", [pixel, net.constant(CHANNELS, 6, 1, 1)], strides=[2, 2])))
+
+
 def test_windows_that_only_a_larger_one_holds_stay_apart() -> None:
     net = Net()
     graph = net.graph(net.node("Add", [net.conv("x", CHANNELS, (1, 5)), net.conv("x", CHANNELS, (5, 1))]))

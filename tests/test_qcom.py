@@ -21,7 +21,7 @@ from tgc.errors import OptionError
 from tgc.ir import expr as ex
 from tgc.ir import ops
 from tgc.ir import scalar as s
-from tgc.ir.dtypes import F16, F32
+from tgc.ir.dtypes import F16, F32, I8, I32
 from tgc.ir.expr import Apply, Arg, Expr, Lit, Var
 from tgc.ir.graph import Graph, Map, Node, Reduce
 from tgc.ir.interpret import run_graph, run_program
@@ -263,6 +263,20 @@ def test_a_sum_that_is_only_stored_is_rounded_after_its_loop():
     text = b"".join(emit(compile_graph(graph, target_of("mixed")), target_of("mixed"), EmitOptions()).values())
     assert b"vstore_half4_rte(acc" in text
     assert b"vstore_half4(fmax(" in text
+
+
+@pytest.mark.parametrize("dtype", [I8, I32], ids=lambda dtype: dtype.name)
+def test_integers_of_what_images_hold_are_converted(dtype, tmp_path):
+    """A texel of floats is read as floats; what becomes of them comes after."""
+    net = Net()
+    x = net.relu(net.matmul(net.image(4, 16), net.weight(16, 16)))
+    graph = net.graph(net.map(ex.cast(Arg(0, F32), dtype), x), net.matmul(x, net.weight(16, 8)))
+    device()
+    for name, content in emit(compile_graph(graph, target_of("fp32")), target_of("fp32"), EmitOptions()).items():
+        (tmp_path / name).write_bytes(content)
+    found, expected = load(tmp_path).run(inputs_of(graph))["y0"], run_graph(graph, inputs_of(graph))["y0"]
+    assert found.dtype == expected.dtype
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_precision_is_a_choice_of_targets_with_images():

@@ -173,6 +173,7 @@ def _first_channels(image: Node, outputs: int, inner: int) -> npt.NDArray[np.int
 
 def _window(node: Node) -> Linear | None:
     """`node` [N, O, H, W] as one convolution by constants; None where it is anything else."""
+    outputs = node.shape[1]
     at: Vector = tuple(ix.axis(var, size) for var, size in zip(RESULT, node.shape, strict=True))
     node, at = _base(node, at)
     summed: dict[Var, int] = {}
@@ -189,11 +190,14 @@ def _window(node: Node) -> Linear | None:
     if isinstance(image, Pad) and len(image.low) == 4 and image.value == s.lit(0.0, F32) and not any((*image.low[:2], *image.high[:2])):
         low = (image.low[2], image.low[3])
         image = image.source
-    return _placed(image, where, low, weights, of, summed) if len(image.shape) == 4 and image.dtype == F32 else None
+    if len(image.shape) != 4 or image.dtype != F32:
+        return None
+    return _placed((image, where, low), (weights, of), summed, outputs)
 
 
-def _placed(image: Node, where: Vector, low: tuple[int, int], weights: Constant, of: Vector, summed: dict[Var, int]) -> Linear | None:
-    """The convolution that reads `image`, padded by `low`, at `where`, and `weights` at `of`."""
+def _placed(read: tuple[Node, Vector, tuple[int, int]], by: tuple[Constant, Vector], summed: dict[Var, int], outputs: int) -> Linear | None:
+    """The convolution to `outputs` channels that reads a tensor at some place, padded by so much below, and weights at some place."""
+    (image, where, low), (weights, of) = read, by
     n, o, h, w = RESULT
     slid = [_slid(where[2], h, summed), _slid(where[3], w, summed)]
     if slid[0] is None or slid[1] is None or any(each is not None and each[2] for each in slid):
@@ -203,7 +207,6 @@ def _placed(image: Node, where: Vector, low: tuple[int, int], weights: Constant,
     if where[0] != (ix.axis(n, image.shape[0])) or len(inner) > 1 or (tap_h is not None and tap_h == tap_w):
         return None
     order = [inner[0] if inner else None, tap_h, tap_w]
-    outputs = weights.data.size // max(1, int(np.prod([summed[var] for var in order if var is not None])))
     grid = np.ix_(np.arange(outputs), *(np.arange(summed[var] if var is not None else 1) for var in order))
     values = {o: grid[0], **{var: grid[1 + place] for place, var in enumerate(order) if var is not None}}
     channels, taken = _evaluated(where[1], values), [_evaluated(index, values) for index in of]

@@ -230,7 +230,8 @@ def _texel(writer: Writer, load: Load, value: Expr) -> Text:
 def _widened(writer: Writer, load: Load, value: Apply) -> Text | None:
     """A cast of what is loaded, where the dialect does both at once; else None."""
     if load.buffer.space == "image":
-        return _texel(writer, load, value)
+        known = find(writer.dialect, "TEXEL", load.dtype, value.dtype, TEXEL)
+        return None if known is None else _texel(writer, load, value)
     if (turned := _column(writer, load, value)) is not None:
         return turned
     contiguous = load.index.lanes == 1 or (isinstance(load.index, Ramp) and load.index.stride == 1)
