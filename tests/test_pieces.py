@@ -56,3 +56,41 @@ def test_pieces_that_others_read_are_stored_once():
     parts = [dense(net, net.image(1, 4), 4) for _ in range(2)]
     graph = net.graph(net.relu(net.concat((net.relu(parts[0]), net.relu(parts[1])), 1)), *(dense(net, net.relu(part), 4) for part in parts))
     assert pieces(graph) is graph
+
+
+def test_views_that_are_copied_go_to_the_pieces():
+    becomes(
+        pieces,
+        """%0: f32[1, 2, 2, 2] = input "x"
+        %1: f32[1, 3, 2, 2] = input "y"
+        %2: f32[1, 5, 2, 2] = concat(%0, %1) axis=1
+        %3: f32[1, 5, 4] = reshape(%2)
+        %4: f32[1, 4, 5] = permute(%3) order=[0, 2, 1]
+        output "z" = %4""",
+        """%0: f32[1, 2, 2, 2] = input "x"
+        %1: f32[1, 3, 2, 2] = input "y"
+        %2: f32[1, 2, 4] = reshape(%0)
+        %3: f32[1, 4, 2] = permute(%2) order=[0, 2, 1]
+        %4: f32[1, 3, 4] = reshape(%1)
+        %5: f32[1, 4, 3] = permute(%4) order=[0, 2, 1]
+        %6: f32[1, 4, 5] = concat(%3, %5) axis=2
+        output "z" = %6""",
+    )
+
+
+def test_results_of_several_scales_are_written_where_they_belong():
+    net = Net()
+    scales = [net.image(1, 4, size, size) for size in (4, 2)]
+    boxes = [net.concat((net.conv(x, 4, 1, pad=0), net.conv(x, 8, 1, pad=0)), 1) for x in scales]
+    rows = [net.reshape(box, (1, 12, box.shape[2] * box.shape[3])) for box in boxes]
+    graph = net.graph(net.permute(net.concat(tuple(rows), 2), (0, 2, 1)))
+    after = pieces(graph)
+    agree(graph, after)
+    assert len(compile_graph(graph, targets.find("qcom"), check=True).calls) <= 6
+
+
+def test_a_view_that_is_read_stays():
+    net = Net()
+    joined = net.concat((net.image(1, 4), net.image(1, 4)), 1)
+    graph = net.graph(net.matmul(net.permute(joined, (1, 0)), net.weight(1, 4)))
+    assert pieces(graph) is graph
