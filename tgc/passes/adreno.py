@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from tgc.ir.dtypes import F32
 from tgc.ir.kernel import For, Statement
 from tgc.ir.texels import TEXEL
+from tgc.passes.grid import Group
 from tgc.passes.nest import Access, Accumulation, accesses, iterations, strides_in
 from tgc.passes.tile import Tile
 
@@ -45,6 +46,8 @@ ELEMENTS = 1.25  # the same for elements that are read one by one, each with an 
 ITEMS = 256  # work-items that fill one of the device's processors
 MOST_ROWS, MOST_VECTORS = 16, 6
 GROUP = 128
+SMALL = 6  # texels of a tile that few registers hold
+NARROW, NARROW_FLOATS = 1.4, 1.12  # time in waves of 64, relative to groups that could run in waves of 128: always, and mostly not
 MOST_UNROLLED = 100  # texels of multiply-adds written out in one block
 
 
@@ -100,11 +103,14 @@ def at_once(rows: int, vectors: int, parts: int) -> int:
     return next((side for side in (rows, vectors) if side % parts == 0), 0)
 
 
-def group_of(tile: Tile) -> int:
-    """Work-items of a group whose local memory has room for what they exchange."""
-    return (
-        GROUP if tile.parts == 1 else min(GROUP, LOCAL_BYTES // (max(1, at_once(tile.rows, tile.vectors, tile.parts)) * TEXEL * F32.bytes))
-    )
+def group_of(tile: Tile, half: bool) -> Group:
+    """The work-items of a group: as many as have room in local memory for what they exchange.
+
+    Waves of 128 are for few registers, or for halves; of large tiles of floats the compiler makes them only if what follows is in half.
+    """
+    exchanged = max(1, at_once(tile.rows, tile.vectors, tile.parts)) * TEXEL * F32.bytes
+    most = GROUP if tile.parts == 1 else min(GROUP, LOCAL_BYTES // exchanged)
+    return Group(most, tile.parts, NARROW if half or tile.rows * tile.vectors <= SMALL else NARROW_FLOATS)
 
 
 def texels(problem: Problem, rows: int, vectors: int) -> float:

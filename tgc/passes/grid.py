@@ -14,7 +14,6 @@ from tgc.passes.nest import chain
 WAVE = 64  # work-items
 NEIGHBOURS = 8
 NEAR = 1.05  # of the least waste
-NARROW = 1.4  # time in waves of 64, where those of 128 are possible
 
 
 def bind_to_grid(body: Statement, lanes: int) -> Schedule:
@@ -45,10 +44,11 @@ def bind_to_grid(body: Statement, lanes: int) -> Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """most: work-items of a group. parts: what each becomes later on (`Share`)."""
+    """most: work-items of a group. parts: what each becomes later on (`Share`). narrow: time in waves of WAVE, relative to wider ones."""
 
     most: int
     parts: int = 1
+    narrow: float = 1.4
 
 
 def bind_to_groups(body: Statement, group: Group) -> Schedule:
@@ -93,7 +93,7 @@ def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
 
     def launched(widths: tuple[int, ...]) -> float:
         items = prod(widths) * group.parts
-        wave, slow = (2 * WAVE, 1.0) if items > WAVE else (WAVE, NARROW)
+        wave, slow = (2 * WAVE, 1.0) if items > WAVE else (WAVE, group.narrow)
         return slow * groups(widths) * -(-items // wave) * wave
 
     def preferred(widths: tuple[int, ...]) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.decisions import Decisions
 from tgc.passes.divide import divide
-from tgc.passes.grid import Group, bind_to_grid, bind_to_groups
+from tgc.passes.grid import bind_to_grid, bind_to_groups
 from tgc.passes.nest import (
     Access,
     Accumulation,
@@ -105,7 +105,7 @@ class _Planner:
 
     def groups(self) -> Schedule:
         """The last steps: loops become work-groups of work-items, some of which share their sums where that was planned."""
-        bound = bind_to_groups(self.body, Group(group_of(self.tile), self.tile.parts))
+        bound = bind_to_groups(self.body, group_of(self.tile, self.target.precision == "fp16"))
         return (*bound, Share(self.shared, self.tile.parts)) if self.shared else bound
 
     def nest(self, name: str) -> None:
