@@ -68,6 +68,13 @@ def test_scaling_takes_no_launch():
     assert next(launches) <= next(launches) - 2
 
 
+def test_zero_is_a_factor():
+    net = Net()
+    x = net.relu(net.image(4, 8))
+    graph = net.graph(net.matmul(scaled(net, part(net, x, 0, 4), 0.0), net.permute(part(net, x, 1, 4), (1, 0))))
+    agree(graph, scales(graph), least=1.0)
+
+
 def test_what_is_read_unscaled_too_stays():
     graph = attention(whole=True)
     assert scales(graph) is graph
@@ -76,3 +83,11 @@ def test_what_is_read_unscaled_too_stays():
 def test_what_is_a_result_stays_and_the_other_part_is_scaled():
     graph = attention(out=True)
     agree(graph, scales(graph))
+
+
+def test_a_part_that_is_a_result_is_not_scaled():
+    net = Net()
+    x = net.relu(net.image(4, 8))
+    half = part(net, x, 1, 4)
+    graph = net.graph(net.matmul(scaled(net, half, 0.5), net.weight(4, 4)), half)
+    assert scales(graph) is graph

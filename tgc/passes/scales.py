@@ -46,11 +46,12 @@ def scales(graph: Graph) -> Graph:
 
 
 def _factor(node: Node) -> float | None:
-    """By what `node` multiplies its only source; None where it does anything else."""
+    """By what `node` multiplies its only source, a finite number; None where it does anything else."""
     if not isinstance(node, Map) or not isinstance(node.expr, Apply) or node.expr.op is not ops.MUL:
         return None
     values = [arg.value for arg in node.expr.args if isinstance(arg, Lit)]
-    return float(values[0]) if len(values) == 1 and any(isinstance(arg, Arg) for arg in node.expr.args) else None
+    once = len(values) == 1 and any(isinstance(arg, Arg) for arg in node.expr.args)
+    return float(values[0]) if once and np.isfinite(float(values[0])) else None
 
 
 def _views(node: Node, reads: Reads) -> list[Node]:
@@ -75,12 +76,12 @@ def _factors(node: Node, parts: list[Node], reads: Reads) -> Factors | None:
     factors = np.full(prod(node.shape), np.nan)
     for view in _views(node, reads):
         at = evaluate(view, {node: numbers}).reshape(-1)
-        for user in reads.users[view]:
-            if user in parts or not isinstance(user, (Reshape, Permute, Slice)):
-                factor = (_factor(user) if user in parts else None) or 1.0
-                if not np.all(np.isnan(factors[at]) | (factors[at] == factor)):
-                    return None
-                factors[at] = factor
+        readers = [user for user in reads.users[view] if not isinstance(user, (Reshape, Permute, Slice))]
+        for user in (*readers, *([view] if view in reads.kept else [])):
+            factor = _factor(user) if user in parts else 1.0
+            if not np.all(np.isnan(factors[at]) | (factors[at] == factor)):
+                return None
+            factors[at] = factor
     factors = np.where(np.isnan(factors), 1.0, factors).reshape(node.shape)
     for axis in range(factors.ndim):
         first = factors.take([0], axis)
