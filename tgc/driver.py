@@ -45,6 +45,7 @@ def compile(
     name: str | None = None,
     weights: str = "file",
     precision: str | None = None,
+    single: str | None = None,
     winograd: str | None = None,
     threads: int = 1,
     selftest: bool = False,
@@ -61,19 +62,19 @@ def compile(
 
     dims pins symbolic dimensions, or keeps them open within (least, most) or (least, most, step); shapes pins whole inputs, constants the
     values of inputs, by name. name: a C identifier that prefixes the exported symbols, by default the file's. weights: "file" beside the
-    program, or "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. winograd: one of tgc.targets.WINOGRAD,
-    by default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which
-    compares with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by
-    name, has the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the
-    outputs and states that each entry point computes. check_passes: compare every pass with the interpreter. lock: what `tgc tune`
-    found, or its file. scheduler: in place of the heuristic. watch: called with the name of each step as it begins. observe: called
-    with the name and result of each pass, the import first. Raises TgcError; then nothing was written.
+    program, or "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. single: regular expression of ONNX
+    nodes: what they read and compute stays in single precision on a target that stores half. winograd: one of tgc.targets.WINOGRAD, by
+    default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which compares
+    with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by name, has
+    the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the outputs and
+    states that each entry point computes. check_passes: compare every pass with the interpreter. lock: what `tgc tune` found, or its
+    file. scheduler: in place of the heuristic. watch: called with the name of each step as it begins. observe: called with the name and
+    result of each pass, the import first. Raises TgcError; then nothing was written.
     """
-    from tgc.backends.golden import record
     from tgc.passes.interface import interface_of, ties
 
     options, clock = _emit_options(weights), _Clock(watch)
-    chosen = targets.choosing(resolve(target), precision, winograd, threads)
+    chosen = targets.choosing(resolve(target), precision, winograd, threads, single)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})
@@ -82,10 +83,26 @@ def compile(
         program = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
         with clock.step("selftest"):
-            options = replace(options, golden=record(graph, program, rounding=chosen.rounding))
+            options = _with_golden(options, graph, program, chosen)
     with clock.step("emit"):
         made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps))
     return _written(replace(made, seconds=tuple(clock.times)), output)
+
+
+def _with_golden(options: EmitOptions, graph: Graph, program: Program, target: Target) -> EmitOptions:
+    """`options` with what the interpreter computes now, for a self-test."""
+    from tgc.backends.golden import record
+
+    return replace(options, golden=record(graph, program, rounding=target.rounding))
+
+
+def _require_single(program: Program, target: Target) -> Program:
+    """`program`. Raises OptionError where no kernel of it computes a node that `target.single` matches."""
+    names = sorted({origin for call in program.calls for origin in call.origins})
+    if target.single and not any(re.fullmatch(target.single, name) for name in names):
+        known = f"there are {', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else f"there are {', '.join(names)}"
+        raise OptionError(f"no node's whole name matches {target.single!r}", "--single", known)
+    return program
 
 
 def _unseen(name: str, result: Graph | Program) -> None:
@@ -103,11 +120,11 @@ def _locked(
     graph, target = subject
     plain = maker(target) if maker else None
     if lock is None:
-        return compile_graph(graph, target, scheduler=plain, **how)
+        return _require_single(compile_graph(graph, target, scheduler=plain, **how), target)
     pins = pinned(lock if isinstance(lock, Lock) else read_lock(lock), target, plain or scheduler_for(target))
     program = compile_graph(graph, target, scheduler=pins.schedule, **how)
     pins.require_fit()
-    return program
+    return _require_single(program, target)
 
 
 def _written(artifact: Artifact, output: str | Path | None) -> Artifact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,6 +39,7 @@ class Target:
                mixed, but sums of products are in half too. On CPUs:
                bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp16: what the model has
                in half is computed in half; fp32, or "": all in single precision.
+    single: regular expression of ONNX nodes: what they read and compute is stored in single precision, other values in half; "" is none.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Target:
     processors: int = 0
     images: bool = False
     precision: Precision = ""
+    single: str = ""
 
     @property
     def rounding(self) -> float:
@@ -176,8 +179,20 @@ def with_winograd(target: Target, choice: str) -> Target:
     raise OptionError(f"{choice!r} is no size of Winograd's tiles", "--winograd", f"choose one of {', '.join(WINOGRAD)}")
 
 
-def choosing(target: Target, precision: str | None, winograd: str | None, threads: int = 1) -> Target:
+def with_single(target: Target, pattern: str) -> Target:
+    """`target` with single precision around nodes whose whole names match `pattern`. Raises OptionError where that means nothing."""
+    if not target.images or target.precision == "fp32":
+        raise OptionError(f"the target {target.name} stores no results in half", "--single", "leave it out, or choose mixed or fp16")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise OptionError(f"{pattern!r} is no regular expression: {error}", "--single") from None
+    return replace(target, single=pattern)
+
+
+def choosing(target: Target, precision: str | None, winograd: str | None, threads: int = 1, single: str | None = None) -> Target:
     """`target` with what the user chose; None leaves it as it is. Raises OptionError."""
     precise = target if precision is None else with_precision(target, precision)
+    precise = precise if single is None else with_single(precise, single)
     tiled = precise if winograd is None else with_winograd(precise, winograd)
     return tiled if threads == 1 else with_threads(tiled, threads)

@@ -116,7 +116,7 @@ def pinning(command: Command) -> Command:
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --const, --name, --weights, --precision, --winograd, --threads."""
+    """--target, --dim, --shape, --const, --name, --weights, --precision, --single, --winograd, --threads."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
@@ -129,6 +129,9 @@ def compiling(command: Command) -> Command:
                      "(fp16), or single precision for both (fp32). "
                      "CPUs: weights and what is multiplied with them in bfloat16, summed in single precision (bf16). "
                      "CPUs with such arithmetic: what a model has in half computed in half (fp16)."),
+        click.option("--single", metavar="REGEX",
+                     help="qcom: store in single precision what ONNX nodes whose whole names match read and compute, "
+                     "where half is not enough."),
         click.option("--winograd", type=click.Choice(WINOGRAD),
                      help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. Default: auto on CPUs."),
         click.option("--threads", default=1, show_default=True, help="Divide large kernels for so many threads (CPUs)."),

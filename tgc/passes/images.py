@@ -11,6 +11,7 @@ is known, is read through an image: on Adreno those are cached, and buffers are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -37,10 +38,10 @@ Form = tuple[DType, Space]
 
 def images(program: Program, target: Target) -> Program:
     """`program` with half storage, where the target's precision asks for it, and with images where they can be read."""
-    narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program, MOST_SINGLE if target.precision == "mixed" else 0)
+    narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program, target)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
     state = _State(program, storages, target.precision == "fp16")
-    halos = kept_halos(program)
+    halos = kept_halos(replace(program, storages=tuple(storages.values())))
     steps = [tuple(state.step(step) for step in without_halos(entry.steps, halos)) for entry in program.entry_points]
     entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
     kernels, changed = tuple(state.made.values()), tuple(storages.values())
@@ -48,12 +49,13 @@ def images(program: Program, target: Target) -> Program:
     return _placed(made, program, halos)
 
 
-def _narrowed(program: Program, single: int) -> frozenset[str]:
-    """The storages that become half; states stay as they are, and so do constants of up to `single` elements."""
-    kept = {state.storage for state in program.states}
+def _narrowed(program: Program, target: Target) -> frozenset[str]:
+    """The storages that become half; not states, small constants and what a node that the user named reads or makes."""
+    kept, single = {state.storage for state in program.states}, MOST_SINGLE if target.precision == "mixed" else 0
     for call in program.calls:
+        named = target.single and any(re.fullmatch(target.single, origin) for origin in call.origins)
         for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
-            if parameter.access == "readwrite":
+            if parameter.access == "readwrite" or named:
                 kept.add(argument.storage)
     fit = (s for s in program.storages if s.dtype == F32 and s.role in ("arena", "weight") and s.name not in kept)
     return frozenset(s.name for s in fit if s.role == "arena" or (s.size > single and _fits(_data(program, s))))
