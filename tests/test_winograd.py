@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from single_operator import single
+from test_backend_opencl import device
 
 from tgc.driver import compile as compile_model
 from tgc.errors import OptionError
@@ -21,10 +22,10 @@ from tgc.ir.text import print_kernel
 from tgc.ir.verify import verify_graph
 from tgc.passes import compile_graph
 from tgc.passes.fold import fold
-from tgc.passes.winograd import recognise, winograd
+from tgc.passes.winograd import launched, recognise, winograd
 from tgc.passes.winograd_transforms import OUTPUT, SOURCE, WEIGHTS
 from tgc.run import load
-from tgc.targets import X86_V3, Winograd, with_winograd
+from tgc.targets import X86_V3, Winograd, find, with_winograd
 
 EXPECTED = {"2": 1e-6, "4": 1e-5}  # of the largest result; docs/accuracy.md
 
@@ -122,3 +123,22 @@ def test_edges_that_no_tile_divides(target: str, tmp_path: Path) -> None:
 def test_a_choice_that_there_is_not() -> None:
     with pytest.raises(OptionError, match="no size of Winograd's tiles"):
         with_winograd(X86_V3, "3")
+
+
+def test_an_adreno_takes_tiles_where_they_cost_less(tmp_path: Path) -> None:
+    """Points stored in half are scaled down, so that images of thousands do not overflow."""
+    device()
+    qcom, small = find("qcom"), imported(conv((1, 16, 8, 8), (16, 16, 3, 3), pads=[1] * 4)[0])
+    assert len(compile_graph(small, qcom).calls) == len(compile_graph(small, with_winograd(qcom, "off")).calls)
+    model, image = conv((1, 32, 28, 28), (32, 32, 3, 3), pads=[1] * 4)
+    large = imported(model)
+    assert len(compile_graph(large, qcom).calls) > len(compile_graph(large, with_winograd(qcom, "off")).calls)
+    compile_model(model, "qcom", tmp_path)
+    (expected,), (found,) = run_graph(large, {"x": 2000 * image}).values(), load(tmp_path).run({"x": 2000 * image}).values()
+    assert np.abs(found - expected).max() <= 6e-3 * np.abs(expected).max()
+
+
+def test_an_adreno_s_model_weighs_products_against_transforms_and_launches() -> None:
+    costs = {m: launched(m, 64, 64, 56, 56) for m in (0, 2, 4)}
+    assert costs[4] < costs[2] < costs[0]
+    assert launched(0, 16, 16, 8, 8) < launched(4, 16, 16, 8, 8)

@@ -129,7 +129,7 @@ OPENCL_INTEL = replace(OPENCL, name="opencl:intel", summary="OpenCL on Intel GPU
 OPENCL_MALI = replace(OPENCL, name="opencl:mali", summary="OpenCL on Arm Mali GPUs", lanes=16, vector_registers=16, l2_bytes=1 << 20)
 QCOM = Target(
     "qcom", "opencl", "Adreno 630 of the Snapdragon 845: OpenCL with images in half precision",
-    vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed", half=True,
+    vector_bits=128, vector_registers=32, lanes=64, pointer_bits=32, images=True, precision="mixed", half=True, winograd="auto",
     processors=2,
 )  # fmt: skip
 # The same with six processors in place of two (num_ccu in Mesa's table of devices, src/freedreno/common/freedreno_devices.py).

@@ -133,7 +133,8 @@ def compiling(command: Command) -> Command:
                      help="qcom: store in single precision what ONNX nodes whose whole names match read and compute, "
                      "where half is not enough."),
         click.option("--winograd", type=click.Choice(WINOGRAD),
-                     help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. Default: auto on CPUs."),
+                     help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. "
+                     "Default: auto on CPUs and qcom."),
         click.option("--threads", default=1, show_default=True, help="Divide large kernels for so many threads (CPUs)."),
     )(command)  # fmt: skip
 

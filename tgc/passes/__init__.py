@@ -84,7 +84,7 @@ def run_strips(graph: Graph, target: Target) -> Graph:
 
 def run_winograd(graph: Graph, target: Target) -> Graph:
     """Compute convolutions of 3x3 with fewer products, where that pays."""
-    return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16")
+    return winograd(graph, target.winograd, target.l2_bytes, target.dot2 and target.precision == "bf16", target.images)
 
 
 def run_centre(graph: Graph, target: Target) -> Graph:

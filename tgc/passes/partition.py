@@ -119,8 +119,8 @@ def _map_joins(state: State, node: Map | Gather, records: list[Record], alone: b
     tensors = [source for source in sources(node) if not _is_row_constant(source)]
     if not tensors:
         return True
-    if isinstance(node, Map) and selects(node.expr) and any(record.root.heavy is not None for record in records):
-        return False
+    if isinstance(node, Map) and selects(node.expr) and any(r.root.heavy is not None or r.root.rows is not None for r in records):
+        return False  # cases are written out at their places, not at the many that a sum goes through
     size = max(1, prod(node.shape))
     evaluations: dict[tuple[Root, Vector], int] = defaultdict(int)
     for record in records:

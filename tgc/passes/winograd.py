@@ -11,6 +11,8 @@ All of it is maps, views and one batched contraction, and the weights' part is c
     M[p, n, y, x, o] = sum over c of V[p, n, y, x, c] * U[p, o, c]
     Y[n, o, h, w]    = A^T M A      at (h, w) inside its tile
 
+Where V is stored in half it is taken 1/16 of for m = 4 (and U times 16), so that it is at most twice as large as d.
+
 V and Y are maps whose expression is chosen by a coordinate: point p, or the place in the tile. Schedules write such loops out.
 
 What it costs: errors of the largest result, over 128 channels of random numbers, are about 2e-6 for m = 4, 4e-7 for m = 2 and 7e-7 for
@@ -19,9 +21,9 @@ the plain sum; and an infinity or NaN spreads over its tile. A convolution is re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -40,6 +42,11 @@ from tgc.passes.fold import rebuilt
 from tgc.passes.winograd_transforms import output_places, source_points, weights_at_points
 from tgc.targets import Winograd
 
+TRANSFORMS = {2: (84, 254), 4: (300, 217)}
+"""Instructions on an Adreno for a tile's channel into points, and for an output's points into a tile."""
+LAUNCH = 520_000
+"""Instructions that an Adreno carries out while it launches a kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conv3x3:
@@ -54,10 +61,11 @@ class Conv3x3:
     results: tuple[int, int, int, int]  # the contraction's axes that are n, o, h, w
 
 
-def winograd(graph: Graph, choice: Winograd, cache_bytes: int, pairs: bool = False) -> Graph:
+def winograd(graph: Graph, choice: Winograd, cache_bytes: int, pairs: bool = False, launches: bool = False) -> Graph:
     """`graph` with the convolutions of 3x3 for which it pays computed so; `choice` forces the tile's size, or forbids it.
 
     pairs: the plain sum is of bf16, two products at once. Tiles stay in f32, for their transforms would multiply the error.
+    launches: on a device where each kernel is one, and the tiles may be stored in half.
     """
     if choice == "off":
         return graph
@@ -66,11 +74,12 @@ def winograd(graph: Graph, choice: Winograd, cache_bytes: int, pairs: bool = Fal
     for node in graph.nodes():
         parts = tuple(made[source] for source in sources(node))
         found = recognise(node) if isinstance(node, Reduce) else None
-        tile = tile_for(found, node.shape, choice, cache_bytes, pairs) if found is not None else 0
+        cost = launched if launches else partial(streamed, cache_bytes=cache_bytes, pairs=pairs)
+        tile = tile_for(found, node.shape, choice, cost) if found is not None else 0
         if found is not None and tile:
             assert isinstance(node, Reduce)
             builder.origin = node.origin
-            made[node] = _Tiled(builder, found, made[found.image], node, tile).result()
+            made[node] = _Tiled(builder, found, made[found.image], node, tile, launches).result()
         else:
             made[node] = rebuild(builder, node, parts)
     return rebuilt(graph, made)
@@ -153,29 +162,41 @@ def _sum_of_two(component: ix.Index) -> tuple[int, int] | None:
     return (found["i"], found["k"]) if len(found) == 2 else None
 
 
-def tile_for(conv: Conv3x3, shape: tuple[int, ...], choice: Winograd, cache_bytes: int, pairs: bool = False) -> int:
-    """The tile's size m that costs least by a model, 0 where the plain sum does.
+Cost = Callable[[int, int, int, int, int], float]
+"""Of tiles of m x m, or of the plain sum where m is 0, by m, outputs, channels, rows and columns of the result."""
 
-    Costs are in products of one vector lane: those that are summed, the transforms (about 5 operations a point and channel), and
-    bytes of weights beyond what the cache holds.
-    """
+
+def tile_for(conv: Conv3x3, shape: tuple[int, ...], choice: Winograd, cost: Cost) -> int:
+    """The tile's size m that costs least by a model, 0 where the plain sum does."""
     outputs, channels = conv.weights.shape[:2]
     rows, columns = shape[conv.results[2]], shape[conv.results[3]]
     if min(outputs, channels) < 16 or min(rows, columns) < 4:
         return 0
-
-    def cost(m: int) -> float:
-        points = (m + 2) ** 2
-        tiles = -(-rows // m) * -(-columns // m)
-        weights = _stream(points * outputs * channels * 4, cache_bytes)
-        return max(points * tiles * outputs * channels, weights) + 0.3 * weights + 7 * points * tiles * (outputs + channels)
-
-    at_once = 2 if pairs else 1
-    plain = _stream(9 * outputs * channels * 4 // at_once, cache_bytes)
-    costs = {0: max(rows * columns * 9.0 * outputs * channels / at_once, plain) + 0.3 * plain, 2: cost(2), 4: cost(4)}
     if choice in ("2", "4"):
         return int(choice)
-    return min(costs, key=lambda m: costs[m])
+    return min((0, 2, 4), key=lambda m: cost(m, outputs, channels, rows, columns))
+
+
+def streamed(m: int, outputs: int, channels: int, rows: int, columns: int, cache_bytes: int, pairs: bool) -> float:
+    """Cost on a CPU, in products of one vector lane: those that are summed, the transforms (about 5 operations a point and channel), and
+    bytes of weights beyond what the cache holds."""
+    if m == 0:
+        at_once = 2 if pairs else 1
+        plain = _stream(9 * outputs * channels * 4 // at_once, cache_bytes)
+        return max(rows * columns * 9.0 * outputs * channels / at_once, plain) + 0.3 * plain
+    points = (m + 2) ** 2
+    tiles = -(-rows // m) * -(-columns // m)
+    weights = _stream(points * outputs * channels * 4, cache_bytes)
+    return max(points * tiles * outputs * channels, weights) + 0.3 * weights + 7 * points * tiles * (outputs + channels)
+
+
+def launched(m: int, outputs: int, channels: int, rows: int, columns: int) -> float:
+    """Cost on an Adreno, in instructions: 1.2 for each product, those of the transforms as Mesa compiles them, and two launches more."""
+    if m == 0:
+        return 1.2 * rows * columns * 9 * outputs * channels
+    tiles = -(-rows // m) * -(-columns // m)
+    there, back = TRANSFORMS[m]
+    return 1.2 * (m + 2) ** 2 * tiles * outputs * channels + tiles * (there * channels + back * outputs) + 2 * LAUNCH
 
 
 def _stream(size: int, cache_bytes: int) -> float:
@@ -192,13 +213,19 @@ class _Tiled:
     image: Node
     node: Reduce
     m: int
+    halves: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What the points are multiplied with, and the weights divided by, so that points in half are hardly larger than the image."""
+        return 0.0625 if self.halves and self.m == 4 else 1.0
 
     def result(self) -> Node:
         n, o, h, w = (self.node.shape[axis] for axis in self.conv.results)
         tiles = (-(-h // self.m), -(-w // self.m))
         products = self.contracted(self.points(tiles))
-        flat = self.b.reshape(self.from_points(products), (n, o, tiles[0] * self.m, tiles[1] * self.m))
-        cropped = self.b.slice(flat, (0,) * 4, (1,) * 4, (n, o, h, w))
+        flat = self.b.reshape(self.from_points(products), (n, tiles[0] * self.m, tiles[1] * self.m, o))
+        cropped = self.b.permute(self.b.slice(flat, (0,) * 4, (1,) * 4, (n, h, w, o)), (0, 3, 1, 2))
         order = sorted(range(4), key=lambda position: self.conv.results[position])
         return self.b.reshape(self.b.permute(cropped, tuple(order)), self.node.shape)
 
@@ -213,7 +240,7 @@ class _Tiled:
         for at in range(a * a):
             cut = self.b.slice(flat, (0, 0, at // a, at % a, 0), (1, 1, self.m, self.m, 1), (1, n, *tiles, c))
             parts.append(self.b.expand(cut, whole))
-        return self.b.map(points_by_number(self.m), *parts)
+        return self.b.map(points_by_number(self.m, self.scale), *parts)
 
     def padded(self, tiles: tuple[int, int]) -> Node:
         """The image with so many rows and columns that whole tiles fit."""
@@ -230,6 +257,7 @@ class _Tiled:
         """M [points, n, y, x, o]."""
         o, c = self.conv.weights.shape[:2]
         u = weights_at_points(self.conv.weights, self.m)
+        u = u if self.scale == 1 else u * np.float32(1 / self.scale)
         count, n, y, x, _ = points.shape
         whole = (count, n, y, x, o, c)
         left = self.b.expand(self.b.reshape(points, (count, n, y, x, 1, c)), whole)
@@ -238,28 +266,28 @@ class _Tiled:
         return self.b.reshape(self.b.reduce(ops.ADD, product, (5,)), whole[:5])
 
     def from_points(self, products: Node) -> Node:
-        """Y [1, n, o, y, m, x, m]."""
+        """Y [1, n, y, m, x, m, o]."""
         count, n, y, x, o = products.shape
         m = self.m
-        ordered = self.b.reshape(self.b.permute(products, (0, 1, 4, 2, 3)), (count, n, o, y, 1, x, 1))
+        ordered = self.b.reshape(products, (count, n, y, 1, x, 1, o))
         parts: list[Node] = []
         for at in range(count):
-            cut = self.b.slice(ordered, (at, 0, 0, 0, 0, 0, 0), (1,) * 7, (1, n, o, y, 1, x, 1))
-            parts.append(self.b.expand(cut, (1, n, o, y, m, x, m)))
+            cut = self.b.slice(ordered, (at, 0, 0, 0, 0, 0, 0), (1,) * 7, (1, n, y, 1, x, 1, o))
+            parts.append(self.b.expand(cut, (1, n, y, m, x, m, o)))
         return self.b.map(places_by_number(m), *parts)
 
 
 @cache
-def points_by_number(m: int) -> Expr:
-    """The element of B^T d B that coordinate 0 counts."""
-    return _chosen(Coordinate(0), source_points(m))
+def points_by_number(m: int, scale: float = 1.0) -> Expr:
+    """The element of B^T d B that coordinate 0 counts, times `scale`."""
+    return _chosen(Coordinate(0), [point if scale == 1 else s.mul(point, s.lit(scale, F32)) for point in source_points(m)])
 
 
 @cache
 def places_by_number(m: int) -> Expr:
-    """The element of A^T M A at coordinates 4 and 6."""
+    """The element of A^T M A at coordinates 3 and 5."""
     values = output_places(m)
-    return _chosen(Coordinate(4), [_chosen(Coordinate(6), values[row * m : row * m + m]) for row in range(m)])
+    return _chosen(Coordinate(3), [_chosen(Coordinate(5), values[row * m : row * m + m]) for row in range(m)])
 
 
 def _chosen(by: Expr, values: Sequence[Expr]) -> Expr:
