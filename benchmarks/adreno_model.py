@@ -50,7 +50,7 @@ def _row(tool: ModuleType, launch: Launch, text: str) -> Row:
     code: list[str] = tool.assembly(text)
     loops, _ = tool.source_loops(tool.body_of(launch["src"], launch["name"]))
     count = functools.partial(tool.dynamic_instructions, loops=loops)
-    halves = count(code) - count([_idle(line) if _HALF.search(line) else line for line in code])
+    halves = count(code) - count([idle(line) if _HALF.search(line) else line for line in code])
     loaded = sum(size * (count(code) - count(_without(code, size))) for size in set(map(_size, code)))
     return row | corrected(row, halves, loaded, tool.LAUNCH, float_texels(tool, launch))
 
@@ -76,7 +76,7 @@ def float_texels(tool: ModuleType, launch: Launch) -> float:
     return float(tool.source_loops(body)[1] - tool.source_loops(others)[1])
 
 
-def _idle(line: str) -> str:
+def idle(line: str) -> str:
     """What is left of a line of machine code without its instruction: the cycles that it waits before."""
     waits = re.search(r"\(nop(\d)\)", line)
     cycles = int(waits.group(1)) if waits else 0

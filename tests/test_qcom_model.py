@@ -62,8 +62,8 @@ def test_what_a_line_of_machine_code_loads():
 
 
 def test_cycles_that_an_instruction_waits_before_stay():
-    assert adreno_model._idle("(sy)(nop3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == "(nop2)nop"
-    assert adreno_model._idle("(rpt3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == ""
+    assert adreno_model.idle("(sy)(nop3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == "(nop2)nop"
+    assert adreno_model.idle("(rpt3)mad.f16 hr0.x, hr1.x, hr2.x, hr0.x") == ""
 
 
 def kernel(name: str, before: str = "", body: str = "") -> adreno_code.Launch:
