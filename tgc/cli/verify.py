@@ -72,17 +72,17 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
             kernels = verify_kernels(artifact, raw, tolerance, watch=watch, device=where)
     passed = all(report.passed for report in reports) and all(kernel.passed for kernel in kernels)
     wrong = next((case for case, report in zip(found, reports, strict=True) if not report.passed), None)
+    if not as_json:  # at once, for looking for a fault may take long
+        for report in reports:
+            _print(report)
+        if per_kernel:
+            _print_kernels(kernels)
     told = find_fault(artifact, model, wrong, tolerance, reproducer, flags, where) if bisect and wrong is not None else None
     if as_json:
         listed = {"kernels": [{**asdict(kernel), "passed": kernel.passed} for kernel in kernels]} if per_kernel else {}
         more = {"found": told.plain()} if told else {}
         print_json({"passed": passed, "cases": [_plain(report) for report in reports], **listed, **more})
-        return 0 if passed else 1
-    for report in reports:
-        _print(report)
-    if per_kernel:
-        _print_kernels(kernels)
-    if told is not None:
+    elif told is not None:
         told.print()
     return 0 if passed else 1
 

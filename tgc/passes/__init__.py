@@ -201,6 +201,6 @@ def compile_graph(
 
 def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, scheduler: Scheduler | None = None) -> Program:
     """The program that computes `graph` as it is: partitioned, laid out, and assembled of scheduled loop nests."""
-    parts = [(name, layout(partition(part), texels=target.images)) for name, part in split(graph, interface)]
+    parts = [(name, layout(partition(part, texels=target.images), texels=target.images)) for name, part in split(graph, interface)]
     program = assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))
     return keep_halos(program) if target.lanes and not target.images else program

@@ -58,11 +58,11 @@ CHEAP = 2  # operations that may be repeated rather than stored
 _WEIGHTS = {"DIV": 4, "SQRT": 4, "EXP2": 10, "LOG2": 12, "SIN": 14}
 
 
-def partition(graph: Graph) -> Partition:
-    """The regions of `graph`, every block row-major for now."""
+def partition(graph: Graph, *, texels: bool = False) -> Partition:
+    """The regions of `graph`, every block row-major for now. texels: for a device that reads texels, and reads them ahead."""
     order = graph.nodes()
     users = _users(order)
-    state = State(graph, users, _reduction_ends(order, users), find_loops(order))
+    state = State(graph, users, _reduction_ends(order, users), find_loops(order), texels)
     outputs = output_owners(graph)
     position = {node: number for number, node in enumerate(order)}
     places, blocks = place(state, order, outputs, position)
@@ -115,11 +115,16 @@ def _joins(state: State, node: Map | Reduce | Gather | Scatter, records: list[Re
     return _map_joins(state, node, records, len(roots) == 1)
 
 
+def _sums(state: State, root: Root) -> bool:
+    """Whether cases that `root` reads would be written out in its sum: in one of rows only where what they read is read ahead."""
+    return root.heavy is not None or (state.texels and root.rows is not None)
+
+
 def _map_joins(state: State, node: Map | Gather, records: list[Record], alone: bool) -> bool:
     tensors = [source for source in sources(node) if not _is_row_constant(source)]
     if not tensors:
         return True
-    if isinstance(node, Map) and selects(node.expr) and any(r.root.heavy is not None or r.root.rows is not None for r in records):
+    if isinstance(node, Map) and selects(node.expr) and any(_sums(state, record.root) for record in records):
         return False  # cases are written out at their places, not at the many that a sum goes through
     size = max(1, prod(node.shape))
     evaluations: dict[tuple[Root, Vector], int] = defaultdict(int)

@@ -59,6 +59,7 @@ class State:
     users: Mapping[Node, list[Node]]
     ends: frozenset[Node]
     loops: Loops
+    texels: bool = False
     records: dict[Node, list[Record]] = field(default_factory=lambda: defaultdict(list))
     claims: dict[Node, tuple[Node, tuple[int, ...]]] = field(default_factory=dict)
     assigned: dict[Node, Place] = field(default_factory=dict)
