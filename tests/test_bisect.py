@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_reproducible import convolutions
 
 from tgc import cli, driver, passes
+from tgc.cli.faults import Told
 from tgc.errors import InvalidIrError
 from tgc.ir import ops
 from tgc.ir.dtypes import F32, I32, INDEX
@@ -78,6 +80,22 @@ def test_a_planted_miscompile(target: str, model: Path, monkeypatch: pytest.Monk
     assert cli.invoke(["verify", str(small / "model.onnx"), "--target", target, "--no-bisect"]) == 1
     monkeypatch.undo()
     assert cli.invoke(["verify", str(small / "model.onnx"), "--target", target, "--no-bisect"]) == 0
+
+
+def test_what_is_off_is_shown_before_the_fault_is_looked_for(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+
+    def looking(*_: object) -> Told:
+        shown.append(capsys.readouterr().out)
+        return Told(None, None)
+
+    monkeypatch.setattr(passes, "scheduler_for", broken_at("Gemm_y"))
+    monkeypatch.setattr(import_module("tgc.cli.verify"), "find_fault", looking)
+    assert cli.invoke(["verify", str(model)]) == 1
+    assert "TOO FAR OFF" in shown[0]
+    assert "TOO FAR OFF" not in capsys.readouterr().out
 
 
 def test_a_pass_that_is_at_fault(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,8 @@ from tgc.cli.faults import find_fault, print_bounds
 from tgc.cli.output import print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tgc.verify import Difference, KernelReport, Report
 
 
@@ -72,11 +74,8 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
             kernels = verify_kernels(artifact, raw, tolerance, watch=watch, device=where)
     passed = all(report.passed for report in reports) and all(kernel.passed for kernel in kernels)
     wrong = next((case for case, report in zip(found, reports, strict=True) if not report.passed), None)
-    if not as_json:  # at once, for looking for a fault may take long
-        for report in reports:
-            _print(report)
-        if per_kernel:
-            _print_kernels(kernels)
+    if not as_json:
+        _print_all(reports, kernels if per_kernel else None)
     told = find_fault(artifact, model, wrong, tolerance, reproducer, flags, where) if bisect and wrong is not None else None
     if as_json:
         listed = {"kernels": [{**asdict(kernel), "passed": kernel.passed} for kernel in kernels]} if per_kernel else {}
@@ -89,6 +88,14 @@ def verify(model: Path, against: Any, rtol: float | None, atol: float, per_kerne
 
 def _plain(report: Report) -> dict[str, object]:
     return {"source": report.source, "passed": report.passed, "outputs": [{**asdict(o), "passed": o.passed} for o in report.outputs]}
+
+
+def _print_all(reports: Sequence[Report], kernels: list[KernelReport] | None) -> None:
+    """What is known before the fault is looked for, which may take long."""
+    for report in reports:
+        _print(report)
+    if kernels is not None:
+        _print_kernels(kernels)
 
 
 def _print(report: Report) -> None:

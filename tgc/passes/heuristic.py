@@ -228,7 +228,7 @@ class _Planner:
         if lanes == 1 and self.target.vector_bits and vector.extent == 1:
             return
         textures = self.target.images and lanes == TEXEL
-        rows, tile = (self.texture_tile if textures else self.choose_tile)(loops, found, vector, lanes)
+        rows, tile = self.texture_tile(loops, found, vector) if textures else self.choose_tile(loops, found, vector, lanes)
         found = self.in_texels(found, vector, tile) if textures else found
         packed = [access.buffer for access in accesses(found.update) if self.worth_packing(access, vector.var)]
         names = TileNames(vector.var.name, rows.var.name if rows is not None else "")
@@ -251,7 +251,7 @@ class _Planner:
             if name:
                 self.do(Unroll(name))
 
-    def texture_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For, _: int) -> tuple[For | None, Tile]:
+    def texture_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For) -> tuple[For | None, Tile]:
         halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
         rows, self.tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors, self.alone)
         return rows, self.tile
