@@ -12,6 +12,7 @@ from tgc.errors import InvalidIrError
 from tgc.ir.interpret import run_kernel
 from tgc.ir.schedule import (
     STEPS,
+    Ahead,
     Bind,
     Distribute,
     Dot,
@@ -314,7 +315,7 @@ def test_no_schedule_changes_the_meaning(seed: int) -> None:
 
 ALL: Schedule = (
     Split("i", 8, "guard"), Fuse("i", "j"), Reorder(("a", "b", "c")), Distribute("i"), Vectorize("i"), Unroll("i"),
-    VectorizeReduction("k", 4), Keep("k", "i"), Share("k", 2), Pack("w"), Dot("k"), Bind("i", "lane0"),
+    VectorizeReduction("k", 4), Keep("k", "i"), Ahead("k"), Share("k", 2), Pack("w"), Dot("k"), Bind("i", "lane0"),
 )  # fmt: skip
 
 

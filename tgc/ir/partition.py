@@ -70,6 +70,7 @@ class Region:
 
     contraction: the sum of products that the region computes, if any; between it and `body` are maps, reshapes, permutes, and gathers at
     coordinates that follow from it.
+    ahead: the short sum, if any, that is computed where the contraction reads what follows it.
     loops: the loops in every iteration of which this is done, outermost first.
     """
 
@@ -77,6 +78,7 @@ class Region:
     place: Place
     contraction: Reduce | None = None
     loops: tuple[Loop, ...] = ()
+    ahead: Reduce | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,8 @@ class Distribute:
       acc = 0                    ->    for k in K: for i in I: acc[i] += S(i, k)
       for k in K: acc += S(i, k)       for i in I: out[i] = acc[i]
       out[i] = acc
+
+    What a register holds in every iteration alike stays one, and is computed once.
     """
 
     var: str
@@ -113,6 +115,21 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a loop sums up anew in each of its iterations is summed up in a loop before it, `var`_ahead, and kept in registers.
+
+                                                 alloc acc_ahead[I]
+    for i in I:                                  for i in I:
+      part = 0                                     part = 0
+      for k in K: part = part + S(i, k)    ->      for k in K: part = part + S(i, k)
+      acc = acc + f(part) * T(i)                   acc_ahead[i] = f(part)
+                                                 for i in I: acc = acc + acc_ahead[i] * T(i)
+    """
+
+    var: str
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """A loop that adds up, the only one in its kernel, is divided among `lanes` work-items of a group; the last step of a schedule.
 
@@ -165,11 +182,12 @@ class Bind:
     kind: LoopKind
 
 
-Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Keep | Share | Pack | Dot | Bind
+Step = Split | Fuse | Reorder | Distribute | Vectorize | Unroll | VectorizeReduction | Keep | Ahead | Share | Pack | Dot | Bind
 Schedule = tuple[Step, ...]
 
 STEPS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Keep, Share, Pack, Dot, Bind)
+    kind.__name__: kind
+    for kind in (Split, Fuse, Reorder, Distribute, Vectorize, Unroll, VectorizeReduction, Keep, Ahead, Share, Pack, Dot, Bind)
 }
 
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tgc.ir.dtypes import BF16, I8, U8
-from tgc.ir.graph import Graph
+from tgc.ir.graph import Graph, Node
 from tgc.ir.interface import Interface
+from tgc.ir.partition import Partition
 from tgc.ir.program import Program
 from tgc.ir.verify import verify_graph, verify_program
+from tgc.passes.ahead import misfits
 from tgc.passes.assemble import Scheduler, as_declared, assemble
 from tgc.passes.bfloat import bfloat
 from tgc.passes.branches import branches
@@ -201,6 +203,17 @@ def compile_graph(
 
 def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, scheduler: Scheduler | None = None) -> Program:
     """The program that computes `graph` as it is: partitioned, laid out, and assembled of scheduled loop nests."""
-    parts = [(name, layout(partition(part, texels=target.images), texels=target.images)) for name, part in split(graph, interface)]
+    parts = [(name, laid_out(part, target)) for name, part in split(graph, interface)]
     program = assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))
     return keep_halos(program) if target.lanes and not target.images else program
+
+
+def laid_out(graph: Graph, target: Target) -> Partition:
+    """The regions of `graph` with the order of axes chosen; short sums are computed where they are read, if their loops are fit for it."""
+    apart = frozenset[Node]() if target.images and target.precision != "fp16" else None
+    while True:
+        made = layout(partition(graph, texels=target.images, apart=apart), texels=target.images)
+        unfit = frozenset[Node]() if apart is None else misfits(made, polisher_for(target), target.processors)
+        if apart is None or not unfit:
+            return made
+        apart |= unfit

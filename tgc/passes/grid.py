@@ -44,11 +44,15 @@ def bind_to_grid(body: Statement, lanes: int) -> Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """most: work-items of a group. parts: what each becomes later on (`Share`). narrow: time in waves of WAVE, relative to wider ones."""
+    """most: work-items of a group. parts: what each becomes later on (`Share`). narrow: time in waves of WAVE, relative to wider ones.
+
+    neighbours: work-items along the innermost loop, rather than more or fewer.
+    """
 
     most: int
     parts: int = 1
     narrow: float = 1.4
+    neighbours: int = NEIGHBOURS
 
 
 def bind_to_groups(body: Statement, group: Group) -> Schedule:
@@ -85,7 +89,7 @@ def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
 
     Those that waste least: a group is made of whole waves, of twice as many work-items where it has more than WAVE of them, and what does
     not divide a loop is done twice. Of what comes near that, the fewest work-items; then those whose work-items share both what they read:
-    the innermost loops are vectors of results, then pixels, and of the first a group takes NEIGHBOURS.
+    the innermost loops are vectors of results, then pixels, and of the first a group takes `neighbours`.
     """
 
     def groups(widths: tuple[int, ...]) -> int:
@@ -97,7 +101,7 @@ def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
         return slow * groups(widths) * -(-items // wave) * wave
 
     def preferred(widths: tuple[int, ...]) -> tuple[float, ...]:
-        neighbours = abs(log2(widths[0] / min(NEIGHBOURS, extents[0]))) if widths else 0.0
+        neighbours = abs(log2(widths[0] / min(group.neighbours, extents[0]))) if widths else 0.0
         return (groups(widths) * prod(widths), neighbours, -prod(widths), *widths)
 
     tried = {widths: launched(widths) for widths in _sizes(extents, group.most // group.parts)}

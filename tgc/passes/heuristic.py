@@ -21,11 +21,12 @@ from tgc.ir.schedule import Distribute, Fuse, Pack, Reorder, Schedule, Share, Sp
 from tgc.ir.texels import TEXEL
 from tgc.passes.adreno import best_unroll, blocked, group_of
 from tgc.passes.adreno import choose_tile as choose_texture_tile
+from tgc.passes.ahead import carry_out, plan_ahead
 from tgc.passes.assemble import Scheduler
 from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.decisions import Decisions
 from tgc.passes.divide import divide
-from tgc.passes.grid import bind_to_grid, bind_to_groups
+from tgc.passes.grid import Group, bind_to_grid, bind_to_groups
 from tgc.passes.nest import (
     Access,
     Accumulation,
@@ -95,6 +96,7 @@ class _Planner:
         self.alone = len(parts(state.body)) == 1
         self.shared = ""
         self.tile = Tile(1, 1, 0.0)
+        self.group: Group | None = None
 
     @property
     def body(self) -> Statement:
@@ -105,7 +107,7 @@ class _Planner:
 
     def groups(self) -> Schedule:
         """The last steps: loops become work-groups of work-items, some of which share their sums where that was planned."""
-        bound = bind_to_groups(self.body, group_of(self.tile, self.target.precision == "fp16"))
+        bound = bind_to_groups(self.body, self.group or group_of(self.tile, self.target.precision == "fp16"))
         return (*bound, Share(self.shared, self.tile.parts)) if self.shared else bound
 
     def nest(self, name: str) -> None:
@@ -117,6 +119,9 @@ class _Planner:
                 self.reduction(loops)
             else:
                 self.pointwise(loops, inner)
+            return
+        if self.target.images and self.alone and (planned := plan_ahead(self.body, self.constants, self.target.processors)):
+            self.group = carry_out(planned, self.do, self.pack)
             return
         found = accumulation(inner)
         vector = self.contiguous(loops, inner)
@@ -361,7 +366,7 @@ class _Planner:
             packing = packing_of(self.body, buffer)
         except InvalidIrError:
             return
-        if packing.size <= MOST_REPACKED * _elements(self.body, buffer) or packing.size < 1 << 14:
+        if packing.size <= MOST_REPACKED * buffer_sizes(self.body)[buffer][0] or packing.size < 1 << 14:
             self.do(Pack(buffer))
 
     def unroll_window(self, found: Accumulation, tile: Tile) -> bool:
@@ -383,10 +388,6 @@ class _Planner:
         if count > 1:
             self.do(Split(last.var.name, count))
             self.do(Unroll(f"{last.var.name}_i"))
-
-
-def _elements(body: Statement, buffer: str) -> int:
-    return buffer_sizes(body)[buffer][0]
 
 
 def _bytes(body: Statement, access: Access) -> int:

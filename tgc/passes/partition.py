@@ -46,6 +46,7 @@ from tgc.ir.index import Axis, Opaque, Quotient
 from tgc.ir.partition import Fill, Loop, Partition, Place, Region, Step
 from tgc.ir.rewrite import walk
 from tgc.ir.views import Vector, source_index
+from tgc.passes.ahead import MOST_RESULTS, ahead_of
 from tgc.passes.choices import selects
 from tgc.passes.contractions import is_contraction
 from tgc.passes.loops import find_loops
@@ -58,11 +59,14 @@ CHEAP = 2  # operations that may be repeated rather than stored
 _WEIGHTS = {"DIV": 4, "SQRT": 4, "EXP2": 10, "LOG2": 12, "SIN": 14}
 
 
-def partition(graph: Graph, *, texels: bool = False) -> Partition:
-    """The regions of `graph`, every block row-major for now. texels: for a device that reads texels, and reads them ahead."""
+def partition(graph: Graph, *, texels: bool = False, apart: frozenset[Node] | None = None) -> Partition:
+    """The regions of `graph`, every block row-major for now. texels: for a device that reads texels, and reads them ahead.
+
+    apart: the short sums that are not computed where others read them; None where none is.
+    """
     order = graph.nodes()
     users = _users(order)
-    state = State(graph, users, _reduction_ends(order, users), find_loops(order), texels)
+    state = State(graph, users, _reduction_ends(order, users), find_loops(order), texels, apart)
     outputs = output_owners(graph)
     position = {node: number for number, node in enumerate(order)}
     places, blocks = place(state, order, outputs, position)
@@ -108,11 +112,34 @@ def _joins(state: State, node: Map | Reduce | Gather | Scatter, records: list[Re
         return False
     if isinstance(node, Scatter):
         return False
+    if node in state.ahead or _computed_ahead(state, node, records):
+        return True
     if any(root.loops != state.loops.around[node] for root in roots):
         return isinstance(node, Map) and not node.sources
     if isinstance(node, Reduce):
         return len(roots) == 1 and _reduce_joins(node, roots[0], records)
     return _map_joins(state, node, records, len(roots) == 1)
+
+
+def _computed_ahead(state: State, node: Node, records: list[Record]) -> bool:
+    """Whether `node` follows a short sum and each of its elements is read by few sums of one root: then it is computed there."""
+    root, index = records[0].root, _plain_variables(records[0].index)
+    if state.apart is None or len(records) > 1 or not isinstance(node, Map) or index is None or root.loops != state.loops.around[node]:
+        return False
+    extents = {a.var: a.extent for i in records[0].index for a, _ in i.terms if isinstance(a, Axis)}
+    whole = prod(extents[var] for var in index) == prod(node.shape)
+    few = records[0].count <= MOST_RESULTS * prod(node.shape)
+    if root.heavy is None or root.ahead or root.chosen or not (records[0].inside and whole and few):
+        return False
+    found = ahead_of(node, state.users)
+    sums = [part for part in found if isinstance(part, Reduce)]
+    needed = {*(result for _, result in state.graph.outputs), *state.kept, *state.assigned}
+    together = all(state.loops.around[part] == root.loops for part in found)
+    if not sums or sums[0] in state.apart or found & needed or not together:
+        return False
+    root.ahead = sums[0]
+    state.ahead.update(dict.fromkeys(found))
+    return True
 
 
 def _sums(state: State, root: Root) -> bool:
@@ -240,7 +267,9 @@ def _pass_on(state: State, node: Map | Reduce | Gather | Scatter, record: Record
         _pass_on_scatter(state, node, root)
         return
     if isinstance(node, Reduce):
-        if is_contraction(node):
+        if node in state.ahead:
+            pass
+        elif is_contraction(node):
             root.heavy = node
         else:
             root.rows = frozenset(_plain_variables(record.index) or ())
@@ -275,7 +304,7 @@ def _steps(state: State, order: list[Node], places: dict[Node, Place], position:
     keyed: list[tuple[Key, Step]] = []
     for number, phase, root in state.roots:
         assert root.place is not None
-        step = Region(root.body, root.place, root.heavy, root.loops)
+        step = Region(root.body, root.place, root.heavy, root.loops, root.ahead)
         keyed.append((_key(state, root.loops, (number, phase, len(keyed))), step))
     for node in order:
         if isinstance(node, Pad):

@@ -26,6 +26,7 @@ class Root:
     """A region while it grows: `heavy` is its contraction, `rows` the variables by which it reads its other reductions.
 
     chosen: whether what is computed depends on the place, case by case; the loops are written out for that, not tiled for a contraction.
+    ahead: the short sum that is computed where the contraction reads it.
     """
 
     body: Node
@@ -36,6 +37,7 @@ class Root:
     rows: frozenset[Var] | None = None
     loops: tuple[Loop, ...] = ()
     chosen: bool = False
+    ahead: Reduce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,18 @@ class Record:
 
 @dataclass(slots=True)
 class State:
+    """What is known of a graph while it is partitioned.
+
+    apart: sums that are not computed ahead of others; None where none is. ahead: those that are, and what is between.
+    """
+
     graph: Graph
     users: Mapping[Node, list[Node]]
     ends: frozenset[Node]
     loops: Loops
     texels: bool = False
+    apart: frozenset[Node] | None = None
+    ahead: dict[Node, None] = field(default_factory=dict)
     records: dict[Node, list[Record]] = field(default_factory=lambda: defaultdict(list))
     claims: dict[Node, tuple[Node, tuple[int, ...]]] = field(default_factory=dict)
     assigned: dict[Node, Place] = field(default_factory=dict)

@@ -107,9 +107,11 @@ def element(writer: Writer, buffer: Buffer, index: Expr) -> str:
 
 
 def slot_name(writer: Writer, buffer: str, slot: Slot) -> str:
-    """The variable that holds a slot of a register buffer."""
-    name = writer.names[buffer]
-    return name if len(writer.slots[buffer]) == 1 else f"{name}_{slot[0]}"
+    """The variable that holds a slot of a register buffer, or the element of it that `slot` is."""
+    slots = writer.slots[buffer]
+    first, size = next((first, size) for first, size in slots if first <= slot[0] < first + size)
+    whole = writer.names[buffer] if len(slots) == 1 else f"{writer.names[buffer]}_{first}"
+    return whole if slot == (first, size) else f"{whole}.s{slot[0] - first:x}"
 
 
 def address(writer: Writer, buffer: Buffer, index: Expr) -> str:

@@ -72,7 +72,7 @@ def _writer(kernel: Kernel, dialect: Dialect, outer: tuple[For, ...]) -> Writer:
     for name in dict.fromkeys([*buffers, *extents, *free]):
         names[name] = identifier(name, taken | dialect.reserved, dialect.functions)
         taken.add(names[name])
-    slots = register_slots(kernel.body)
+    slots = register_slots(kernel.body, elements=bool(dialect.image))
     for buffer, places in slots.items():
         while len(places) > 1 and any(f"{names[buffer]}_{first}" in taken for first, _ in places):
             names[buffer] += "_"

@@ -113,16 +113,24 @@ def _count(root: Expr, clock: Clock, uses: Counter[Value]) -> None:
             stack.extend(reversed(children(expr)))
 
 
-def register_slots(body: Statement) -> dict[str, tuple[Slot, ...]]:
-    """The register buffers that are variables, with their slots: every access has a constant index and hits one slot exactly."""
+def register_slots(body: Statement, *, elements: bool = False) -> dict[str, tuple[Slot, ...]]:
+    """The register buffers that are variables, with their slots: every access has a constant index and hits one slot exactly.
+
+    elements: what is loaded may be one element of a slot.
+    """
     accesses: dict[str, dict[Slot, None]] = {}
+    loaded: dict[str, dict[Slot, None]] = {}
     arrays: dict[str, None] = {}
-    for buffer, index in _register_accesses(body):
+    for buffer, index, store in _register_accesses(body):
         slot = constant_slot(index)
+        single = elements and not store and index.lanes == 1
         if slot is None:
             arrays[buffer.name] = None
         else:
-            accesses.setdefault(buffer.name, {})[slot] = None
+            (loaded if single else accesses).setdefault(buffer.name, {})[slot] = None
+    for name, slots in loaded.items():
+        known = accesses.setdefault(name, {})
+        known |= {slot: None for slot in slots if not any(first <= slot[0] < first + size for first, size in known)}
     return {name: tuple(sorted(slots)) for name, slots in accesses.items() if name not in arrays and _disjoint(sorted(slots))}
 
 
@@ -137,10 +145,11 @@ def constant_slot(index: Expr) -> Slot | None:
             return None
 
 
-def _register_accesses(body: Statement) -> list[tuple[Buffer, Expr]]:
-    loads = [(expr.buffer, expr.index) for expr in walk(*expressions(body)) if isinstance(expr, Load)]
-    stores = [(part.buffer, part.index) for part in statements(body) if isinstance(part, Store)]
-    return [(buffer, index) for buffer, index in loads + stores if buffer.space == "register"]
+def _register_accesses(body: Statement) -> list[tuple[Buffer, Expr, bool]]:
+    """The buffer and the place of each access to a register, and whether it is a store."""
+    loads = [(expr.buffer, expr.index, False) for expr in walk(*expressions(body)) if isinstance(expr, Load)]
+    stores = [(part.buffer, part.index, True) for part in statements(body) if isinstance(part, Store)]
+    return [access for access in loads + stores if access[0].space == "register"]
 
 
 def _disjoint(slots: list[Slot]) -> bool:

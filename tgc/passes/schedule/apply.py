@@ -14,6 +14,7 @@ from tgc.ir.dtypes import U32
 from tgc.ir.expr import Buffer
 from tgc.ir.kernel import Kernel, Parameter, Statement
 from tgc.ir.schedule import (
+    Ahead,
     Bind,
     Distribute,
     Dot,
@@ -29,6 +30,7 @@ from tgc.ir.schedule import (
     Vectorize,
     VectorizeReduction,
 )  # fmt: skip
+from tgc.passes.schedule.ahead import ahead
 from tgc.passes.schedule.distribute import distribute
 from tgc.passes.schedule.dot import Words, dot, words
 from tgc.passes.schedule.keep import keep
@@ -110,7 +112,7 @@ def apply_step(body: Statement, step: Step) -> Statement:
             return unroll(body, step)
         case Bind():
             return bind(body, step)
-        case VectorizeReduction() | Keep() | Share():
+        case VectorizeReduction() | Keep() | Ahead() | Share():
             return _reduction_step(body, step)
         case Pack() | Dot():
             raise InvalidIrError(f"{type(step).__name__} rearranges data too")
@@ -118,12 +120,14 @@ def apply_step(body: Statement, step: Step) -> Statement:
             assert_never(step)
 
 
-def _reduction_step(body: Statement, step: VectorizeReduction | Keep | Share) -> Statement:
+def _reduction_step(body: Statement, step: VectorizeReduction | Keep | Ahead | Share) -> Statement:
     match step:
         case VectorizeReduction():
             return vectorize_reduction(body, step)
         case Keep():
             return keep(body, step)
+        case Ahead():
+            return ahead(body, step)
         case Share():
             return share(body, step)
 

@@ -4,7 +4,7 @@
     indices take their normal form:             ->
     register arrays become variables:           t_0[0 .. 8] = a[x]; t_1[0 .. 8] = a[x + 4]
 
-A register array becomes one variable a piece where it is only ever accessed in the same whole pieces.
+A register array becomes one variable a piece where it is only ever stored in the same whole pieces.
 """
 
 from __future__ import annotations
@@ -95,22 +95,28 @@ def _outside_indices(expr: Expr) -> tuple[Expr, ...]:
 
 
 def _pieces(body: Statement, unrolled: Mapping[Var, int]) -> dict[str, int]:
-    """The register arrays of which only whole pieces of one width are accessed, at places known once loops are written out."""
+    """The register arrays of which only whole pieces of one width are stored, at places known once loops are written out.
+
+    What is loaded is such a piece or, at a place that is known too, one element.
+    """
     widths: dict[str, int | None] = {}
-    for buffer, index in _accesses(body):
+    for buffer, index, store in _accesses(body):
         if buffer.space == "register":
             width = _width(index, unrolled)
-            widths[buffer.name] = width if widths.setdefault(buffer.name, width) == width else None
+            known = widths.setdefault(buffer.name, width)
+            single = width == 1 and not store and known is not None
+            widths[buffer.name] = known if width == known or single else None
     return {name: width for name, width in widths.items() if width is not None}
 
 
-def _accesses(body: Statement) -> Iterator[tuple[Buffer, Expr]]:
+def _accesses(body: Statement) -> Iterator[tuple[Buffer, Expr, bool]]:
+    """Every access in `body`: the buffer, the place, and whether it is a store; stores first."""
     for statement in statements(body):
         if isinstance(statement, Store):
-            yield statement.buffer, statement.index
+            yield statement.buffer, statement.index, True
     for expr in walk(*expressions(body)):
         if isinstance(expr, Load):
-            yield expr.buffer, expr.index
+            yield expr.buffer, expr.index, False
 
 
 def _width(index: Expr, unrolled: Mapping[Var, int]) -> int | None:
@@ -274,8 +280,8 @@ class _Copies:
             return made, place
         start = place.base if isinstance(place, Ramp) else place
         assert isinstance(start, Lit)
-        zero = ex.index(0)
-        return _piece(made, int(start.value) // width, width), Ramp(zero, 1, width) if width > 1 else zero
+        number, element = divmod(int(start.value), width)
+        return _piece(made, number, width), Ramp(ex.index(0), 1, width) if isinstance(place, Ramp) else ex.index(element)
 
     def variables(self, buffer: Buffer, values: Values) -> list[Buffer]:
         """What is made instead of the register `buffer`."""
