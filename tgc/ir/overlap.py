@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -13,7 +13,7 @@ from tgc.ir import index as ix
 from tgc.ir import ops
 from tgc.ir.expr import Broadcast, Expr, Load, Ramp, Var
 from tgc.ir.index import Axis, Index, Opaque, Quotient
-from tgc.ir.kernel import Block, For, Kernel, Statement, Store
+from tgc.ir.kernel import Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
 
 _LANE = Var("every lane")
@@ -21,19 +21,30 @@ MOST_VALUES = 1 << 20
 
 
 def reach_apart(kernel: Kernel, first: tuple[str, int], second: tuple[str, int]) -> bool:
-    """Whether two parameters, each a buffer's name and the element of one storage where it begins, share no element.
+    """Whether two parameters, each a buffer's name and the element of one storage where it begins, share no element, as far as can be seen.
 
     Boxes of one tensor lie interleaved in memory, so it is not enough to look at where each begins and ends: indices are compared
     by their bounds, or, where those cannot tell, by all of their values, as long as these are few and known. Accesses
     inside of an If are not looked at, as their index may leave the box where the condition does not hold.
     """
+    found = reached(kernel, (first[0], second[0]), conditional=False)
+    mine, others = ([at + start for at in found[name]] for name, start in (first, second))
+    return all(apart(a, b) or _values_apart(a, b) is not False for a in mine for b in others)
+
+
+def reached(kernel: Kernel, names: Collection[str], *, conditional: bool = True) -> dict[str, list[Index]]:
+    """Of each buffer in `names` the indices at which `kernel` accesses it. conditional: inside of an If too."""
     extents = {inner.var: inner.extent for inner in statements(kernel.body) if isinstance(inner, For)}
-    found: dict[str, dict[Expr, Index]] = {first[0]: {}, second[0]: {}}
-    for name, place in _accesses(kernel.body):
+    found: dict[str, dict[Expr, Index]] = {name: {} for name in names}
+    for name, place in _accesses(kernel.body, conditional):
         if name in found and place not in found[name]:
             found[name][place] = ix.from_expr(_scalar(place), {**extents, _LANE: place.lanes})
-    mine, others = ([at + start for at in found[name].values()] for name, start in (first, second))
-    return all(apart(a, b) or _values_apart(a, b) for a in mine for b in others)
+    return {name: list(places.values()) for name, places in found.items()}
+
+
+def places_apart(mine: Sequence[Index], others: Sequence[Index]) -> bool:
+    """Whether it can be seen that none of `mine` is ever equal to one of `others`."""
+    return all(apart(a, b) or _values_apart(a, b) is True for a in mine for b in others)
 
 
 def apart(a: Index, b: Index) -> bool:
@@ -46,10 +57,10 @@ def apart(a: Index, b: Index) -> bool:
     return a_high < b_low or b_high < a_low or any(_apart_modulo(a, b, stride) for stride in strides)
 
 
-def _values_apart(a: Index, b: Index) -> bool:
-    """Whether no value of one is a value of the other, as far as that can be seen."""
-    values = (_values(a), _values(b))
-    return any(found is None for found in values) or np.intersect1d(*values).size == 0  # type: ignore[arg-type]
+def _values_apart(a: Index, b: Index) -> bool | None:
+    """Whether no value of one is a value of the other; None where they are too many, or unknown."""
+    mine, others = _values(a), _values(b)
+    return None if mine is None or others is None else np.intersect1d(mine, others).size == 0
 
 
 def _values(index: Index) -> npt.NDArray[np.int64] | None:
@@ -58,7 +69,7 @@ def _values(index: Index) -> npt.NDArray[np.int64] | None:
     if any(isinstance(axis, Opaque) for axis in axes) or prod(axis.extent for axis in axes if isinstance(axis, Axis)) > MOST_VALUES:
         return None
     extents = [axis.extent for axis in axes if isinstance(axis, Axis)]
-    grid = np.indices(extents).reshape(len(extents), -1)
+    grid = np.indices(extents).reshape(len(extents), prod(extents))
     return _evaluated(index, {axis.key: grid[number] for number, axis in enumerate(axes)}, grid.shape[1] if extents else 1)
 
 
@@ -101,14 +112,17 @@ def _residue(index: Index, modulus: int) -> Index:
     return Index(tuple((atom, factor) for atom, factor in factors if factor), index.offset)
 
 
-def _accesses(statement: Statement) -> Iterator[tuple[str, Expr]]:
-    """The buffer's name and the place of every access outside of conditions."""
+def _accesses(statement: Statement, conditional: bool) -> Iterator[tuple[str, Expr]]:
+    """The buffer's name and the place of every access. conditional: inside of an If too."""
     match statement:
         case Block(body):
             for part in body:
-                yield from _accesses(part)
+                yield from _accesses(part, conditional)
         case For(_, _, body):
-            yield from _accesses(body)
+            yield from _accesses(body, conditional)
+        case If(condition, body) if conditional:
+            yield from ((expr.buffer.name, expr.index) for expr in walk(condition) if isinstance(expr, Load))
+            yield from _accesses(body, conditional)
         case Store(buffer, place):
             yield buffer.name, place
             for expr in walk(*expressions(statement)):

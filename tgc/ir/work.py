@@ -38,7 +38,7 @@ def work_of(kernel: Kernel) -> Work:
     flop = integer = 0
     loaded: Counter[str] = Counter()
     stored: Counter[str] = Counter()
-    for times, roots, store in _executed(kernel.body, 1):
+    for times, roots, store in executed(kernel.body, 1):
         for expr in walk(*roots):
             match expr:
                 case Load(buffer):
@@ -66,17 +66,17 @@ def _operations(expr: Apply) -> int:
     return expr.lanes if expr.op.name in _ARITHMETIC and expr.dtype != INDEX and expr.dtype.kind != "bool" else 0
 
 
-def _executed(statement: Statement, times: int) -> Iterator[tuple[int, tuple[Expr, ...], Store | None]]:
+def executed(statement: Statement, times: int) -> Iterator[tuple[int, tuple[Expr, ...], Store | None]]:
     """How often each statement runs, its expressions, and itself if it is a Store."""
     match statement:
         case Block(body):
             for part in body:
-                yield from _executed(part, times)
+                yield from executed(part, times)
         case For(_, extent, body):
-            yield from _executed(body, times * extent)
+            yield from executed(body, times * extent)
         case If(condition, body):
             yield times, (condition,), None
-            yield from _executed(body, times)
+            yield from executed(body, times)
         case Store(_, index, value):
             yield times, (index, value), statement
         case Alloc() | Barrier():

@@ -30,6 +30,7 @@ from tgc.passes.halos import Signature, kept_halos, without_halos
 from tgc.passes.kept_loops import keep_loops
 from tgc.passes.memory import aligned
 from tgc.passes.memory_lifetimes import planned
+from tgc.passes.riders import riders
 from tgc.targets import Target
 
 MOST_SINGLE = 4096  # elements of a constant that stays in single precision: 16 KiB, beside textures of which most are read from caches
@@ -46,7 +47,7 @@ def images(program: Program, target: Target) -> Program:
     entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
     kernels, changed = tuple(state.made.values()), tuple(storages.values())
     made = replace(program, kernels=kernels, steps=steps[0], entries=entries, storages=changed)
-    return _placed(made, program, halos)
+    return _placed(riders(made), program, halos)
 
 
 def _narrowed(program: Program, target: Target) -> frozenset[str]:
