@@ -24,8 +24,9 @@ from tgc.passes.pieces import pieces
 from tgc.passes.scales import scales
 from tgc.passes.segments import segments
 from tgc.passes.siblings import siblings
+from tgc.passes.whole_texels import whole_texels
 
-PASSES = {"scales": scales, "pieces": pieces, "siblings": siblings, "segments": segments}
+PASSES = {"scales": scales, "pieces": pieces, "siblings": siblings, "segments": segments, "whole-texels": whole_texels}
 X = Arg(0, F32)
 
 

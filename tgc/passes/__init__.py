@@ -41,6 +41,7 @@ from tgc.passes.siblings import siblings
 from tgc.passes.signs import signs
 from tgc.passes.strips import strips
 from tgc.passes.twins import twins
+from tgc.passes.whole_texels import whole_texels
 from tgc.passes.widen import NARROW, widen
 from tgc.passes.winograd import winograd
 from tgc.targets import Target
@@ -124,6 +125,11 @@ def run_siblings(graph: Graph, target: Target) -> Graph:
     return siblings(graph) if target.images else graph
 
 
+def run_whole_texels(graph: Graph, target: Target) -> Graph:
+    """Fill up sums with zeros to whole texels, where memory is read in texels."""
+    return whole_texels(graph) if target.images else graph
+
+
 def run_segments(graph: Graph, target: Target) -> Graph:
     """Compute together small products of constants and parts of vectors, where launches are dear."""
     return segments(graph) if target.images else graph
@@ -152,6 +158,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     GraphPass("pieces", run_pieces),
     GraphPass("siblings", run_siblings),
     GraphPass("segments", run_segments),
+    GraphPass("whole-texels", run_whole_texels),
     GraphPass("merge-pads", run_merge_pads),
 )
 
