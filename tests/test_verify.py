@@ -17,7 +17,7 @@ from tgc.ir.dtypes import BOOL, F32, I64, U8
 from tgc.ir.expr import Buffer, Lit, Load, Var, apply, index
 from tgc.ir.graph import Input
 from tgc.ir.interpret import run_kernel, run_program
-from tgc.ir.kernel import Alloc, Block, For, Kernel, Parameter, Store
+from tgc.ir.kernel import Alloc, Barrier, Block, For, Kernel, Parameter, Store
 from tgc.verify.compare import Tolerance, compare
 from tgc.verify.kernels import sample, steps
 
@@ -130,6 +130,25 @@ def test_a_sum_is_never_sampled() -> None:
     add = Store(total, zero, apply(ops.ADD, Load(total, zero), Load(x, i)))
     body = Block((Alloc(total), Store(total, zero, Lit(0.0, F32)), For(i, 1000, add), Store(y, zero, Load(total, zero))))
     assert sample(Kernel("sum", (Parameter(x, "read"), Parameter(y, "write")), body), 100) == (None, 0.0)
+
+
+def test_work_items_that_wait_for_each_other_are_sampled_by_groups() -> None:
+    """Each of 4 work-items reads what the one before it put into local memory: of 100 groups some are left out, work-items never."""
+    x, y, local = Buffer("x", F32, 400), Buffer("y", F32, 400), Buffer("l", F32, 4, "local")
+    group, item = Var("g"), Var("i")
+    at = apply(ops.ADD, apply(ops.MUL, group, index(4)), item)
+    before = apply(ops.AND, apply(ops.ADD, item, index(3)), index(3))
+    work = Block((Alloc(local), Store(local, item, Load(x, at)), Barrier(), Store(y, at, Load(local, before))))
+    body = For(group, 100, For(item, 4, work, "lane0"), "grid0")
+    part, share = sample(Kernel("turn", (Parameter(x, "read"), Parameter(y, "write")), body), steps(body) // 10)
+    assert part is not None
+    assert 0.05 <= share <= 0.1
+    values, found = np.arange(1, 401, dtype=np.float32), np.zeros(400, np.float32)
+    run_kernel(part, {"x": values, "y": found})
+    written = found != 0
+    assert int(written.sum()) == round(share * 400)
+    np.testing.assert_array_equal(found[written], np.roll(values.reshape(100, 4), 1, axis=1).reshape(-1)[written])
+    assert sample(Kernel("turn", (Parameter(x, "read"), Parameter(y, "write")), body), 2) == (None, 0.0)
 
 
 def test_a_kernel_alone_keeps_what_it_does_not_write() -> None:

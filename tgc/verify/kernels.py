@@ -5,7 +5,8 @@ fault shows at the kernel that has it and is not carried on. What a kernel write
 parts of a buffer that other calls write (a concat, a halo) are compared too.
 
 The interpreter is slow. A kernel with more than `budget` steps is interpreted for some iterations of its outer loops,
-spread evenly, where these are independent of each other; where they are not, it is reported as left out.
+spread evenly, where these are independent of each other; where they are not, it is reported as left out. Of work-items that
+exchange something it takes all of a group, or none, and may take GROUP times the budget.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tgc.artifact import Artifact
 from tgc.ir import ops
 from tgc.ir.expr import Expr, Var, apply, index
 from tgc.ir.interpret import run_kernel
-from tgc.ir.kernel import Alloc, Block, For, If, Kernel, Statement, Store
+from tgc.ir.kernel import LANE_KINDS, Alloc, Barrier, Block, For, If, Kernel, Statement, Store
 from tgc.ir.packing import to_stored
 from tgc.ir.program import Call, Program, launches
 from tgc.ir.rewrite import expressions, loads, map_expressions, statements, substitute, walk
@@ -104,6 +105,7 @@ def windows_of(kernel: Kernel, call: Call, memory: Mapping[str, Array]) -> dict[
     }
 
 
+GROUP = 8  # times the budget
 MARK = 0xA5
 
 
@@ -155,9 +157,14 @@ def sample(kernel: Kernel, budget: int) -> tuple[Kernel | None, float]:
         share *= keep / loop.extent
         path.append(loop)
         body = _thin(body, loop.var, keep)
-    if share * cost > budget:
+    if share * cost > (GROUP if _exchanges(kernel.body) else 1) * budget:
         return None, 0.0
     return Kernel(kernel.name, kernel.parameters, body, kernel.origins), share
+
+
+def _exchanges(body: Statement) -> bool:
+    """Whether work-items of a group wait for each other, so that less than a group of them cannot be interpreted."""
+    return any(isinstance(part, Barrier) for part in statements(body))
 
 
 def _next(body: Statement, path: list[For]) -> For | None:
@@ -170,7 +177,9 @@ def _next(body: Statement, path: list[For]) -> For | None:
 
 
 def _independent(loop: For) -> bool:
-    """Whether each iteration writes only its own buffers and elements that the loop's variable has a say in."""
+    """Whether each iteration writes only its own buffers and elements that the loop's variable has a say in, and waits for no other."""
+    if loop.kind in LANE_KINDS and _exchanges(loop.body):
+        return False
     own = {s.buffer.name for s in statements(loop.body) if isinstance(s, Alloc)}
     return all(
         s.buffer.name in own or any(part == loop.var for part in walk(s.index)) for s in statements(loop.body) if isinstance(s, Store)
