@@ -14,6 +14,7 @@ from test_schedule_steps import after, kernel, lines
 from tgc.backends.options import EmitOptions
 from tgc.driver import emit
 from tgc.errors import InvalidIrError
+from tgc.ir.dtypes import F16
 from tgc.ir.graph import Graph
 from tgc.ir.interpret import run_graph
 from tgc.ir.kernel import Alloc, Kernel
@@ -105,7 +106,7 @@ def sums_in_sums(kernels: tuple[Kernel, ...]) -> int:
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums are computed ahead wherever registers suffice, in tiles as large as these allow, whatever the model of the device says."""
     monkeypatch.setattr(ahead._Shape, "apart", lambda *_: math.inf)
-    monkeypatch.setattr(ahead._Shape, "seconds", lambda _, tile, __: 1 / math.prod(tile))
+    monkeypatch.setattr(ahead._Shape, "seconds", lambda _, tile: 1 / math.prod(tile))
 
 
 FITTING = {
@@ -129,7 +130,7 @@ def test_they_are_one_kernel(name: str) -> None:
 
 
 @pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("precision", ["mixed", "fp32"])
+@pytest.mark.parametrize("precision", ERROR)
 def test_numbers_on_a_device(precision: str, tmp_path) -> None:
     device()
     graph, target = FITTING["rows left over"], target_of(precision)
@@ -166,7 +167,15 @@ def test_they_stay_two_kernels(name: str) -> None:
 
 
 def test_the_model_of_the_device_decides() -> None:
-    """Of the same layers, those with few results for many pixels; sums in half are two kernels."""
-    early, late = projected(32, 16, image=(64, 128)), projected(96, 24, image=(8, 16))
+    """Of the same layers, those with few results for many pixels."""
+    early, late = projected(32, 16, image=(64, 128)), projected(144, 24, image=(32, 64))
     assert [sums_in_sums(compile_graph(graph, target_of("mixed")).kernels) for graph in (early, late)] == [1, 0]
-    assert sums_in_sums(compile_graph(early, target_of("fp16")).kernels) == 0
+
+
+@pytest.mark.usefixtures("always")
+def test_both_sums_are_halves_where_that_is_asked_for() -> None:
+    """What is between is rounded to half, as it is where it is stored."""
+    program = compile_graph(FITTING["whole"], target_of("fp16"))
+    registers = [part.buffer for one in program.kernels for part in statements(one.body) if isinstance(part, Alloc)]
+    found = {buffer.name.split("_")[0] + "_ahead" * ("_ahead" in buffer.name): buffer.dtype for buffer in registers}
+    assert {name: dtype for name, dtype in found.items() if name.startswith("acc")} == {"acc0": F16, "acc0_ahead": F16, "acc1": F16}

@@ -217,10 +217,10 @@ def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, sched
 
 def laid_out(graph: Graph, target: Target) -> Partition:
     """The regions of `graph` with the order of axes chosen; short sums are computed where they are read, if their loops are fit for it."""
-    apart = frozenset[Node]() if target.images and target.precision != "fp16" else None
+    apart = frozenset[Node]() if target.images else None
     while True:
         made = layout(partition(graph, texels=target.images, apart=apart), texels=target.images)
-        unfit = frozenset[Node]() if apart is None else misfits(made, polisher_for(target), target.processors)
+        unfit = frozenset[Node]() if apart is None else misfits(made, polisher_for(target), target)
         if apart is None or not unfit:
             return made
         apart |= unfit

@@ -32,16 +32,19 @@ from tgc.ir.rewrite import expressions, map_expressions, walk
 from tgc.ir.schedule import Ahead, Distribute, Reorder, Split, Step, Unroll, Vectorize
 from tgc.ir.texels import TEXEL
 from tgc.ir.work import operations
-from tgc.passes.adreno import AROUND, ITEMS, MOST_ROWS, RATE, READ, STORED, TEXELS, Operand, Problem, best_tile
+from tgc.passes.adreno import AROUND, HALF_RATE, ITEMS, MOST_ROWS, RATE, READ, STORED, TEXELS, Operand, Problem, best_tile
 from tgc.passes.contractions import is_contraction
-from tgc.passes.grid import WAVE, Group
+from tgc.passes.grid import WAVE, Group, launched_items
 from tgc.passes.lower import lower
 from tgc.passes.nest import Access, accesses, chain, iterations, strides_in
 from tgc.passes.schedule.loops import parts
+from tgc.targets import Target
 
 MOST_STEPS = 25  # products of a sum that is computed ahead
 MOST_RESULTS = 24  # of the sum that reads it, for each pixel
 REGISTERS = 47
+HALF_REGISTERS = 60  # the same for halves, which leave half of the file to numbers of places
+HALVES = 0.97  # of the time of two kernels, for halves: what is not a multiply-add takes longer than the closed form says
 LAUNCH = 3e-6  # seconds
 
 
@@ -81,7 +84,7 @@ def _is_constant(node: Node) -> bool:
     return isinstance(node, Constant)
 
 
-def misfits(partition: Partition, polish: Callable[[Expr], Expr], processors: int) -> frozenset[Node]:
+def misfits(partition: Partition, polish: Callable[[Expr], Expr], target: Target) -> frozenset[Node]:
     """The short sums in `partition` that are better computed by kernels of their own, or cannot be scheduled where they are."""
     found: set[Node] = set()
     for step in partition.steps:
@@ -90,7 +93,7 @@ def misfits(partition: Partition, polish: Callable[[Expr], Expr], processors: in
             body = map_expressions(lowered.kernel.body, polish)
             pairs = zip(lowered.kernel.parameters, lowered.bindings, strict=True)
             constants = frozenset(parameter.buffer.name for parameter, binding in pairs if binding.constant is not None)
-            if plan_ahead(body, constants, processors) is None:
+            if plan_ahead(body, constants, target) is None:
                 found.add(step.ahead)
     return frozenset(found)
 
@@ -116,18 +119,23 @@ class Plan:
     packed: tuple[str, ...]
 
 
-def carry_out(plan: Plan, do: Callable[[Step], None], pack: Callable[[str], None]) -> Group:
-    """Schedules a nest as planned; the answer is how to bind its loops.
-
-    A group is a wave of tiles next to each other: each loop that is divided among groups leaves one number more to keep in registers.
-    """
+def carry_out(plan: Plan, do: Callable[[Step], None], pack: Callable[[str], None], *, half: bool) -> Group:
+    """Schedules a nest as planned; the answer is how to bind its loops. half: sums are halves."""
     for step in plan.steps:
         do(step)
     for buffer in plan.packed:
         pack(buffer)
     for step in plan.unrolled:
         do(step)
-    return Group(WAVE, neighbours=WAVE)
+    return _group(half)
+
+
+def _group(half: bool) -> Group:
+    """A group is a wave of tiles next to each other: each loop that is divided among groups leaves one number more to keep in registers.
+
+    Of halves there are waves of twice the size.
+    """
+    return Group(2 * WAVE if half else WAVE, neighbours=WAVE)
 
 
 def nested(loops: tuple[For, ...], inner: Statement) -> Nested | None:
@@ -153,18 +161,19 @@ def _sum(statement: Statement) -> tuple[tuple[For, ...], Statement] | None:
             return None
 
 
-def plan_ahead(body: Statement, constants: frozenset[str], processors: int) -> Plan | None:
+def plan_ahead(body: Statement, constants: frozenset[str], target: Target) -> Plan | None:
     """How to schedule `body`, a sum in a sum; None where it is none or does not fit, or two kernels would take less time."""
     found = nested(*chain(body))
     if found is None or found.channels.extent % TEXEL or found.channels.extent == TEXEL:
         return None
     vector = _vector(body, found, constants)
-    shape = _shape(body, found, vector) if vector is not None else None
+    shape = _shape(body, found, vector, target) if vector is not None else None
     if vector is None or shape is None:
         return None
-    tiles = [tile for tile in shape.tiles() if shape.registers(tile) <= REGISTERS]
-    best = min(tiles, key=lambda tile: (shape.seconds(tile, processors), -tile[0]), default=None)
-    if best is None or shape.seconds(best, processors) > shape.apart(processors):
+    most = HALF_REGISTERS if shape.half else REGISTERS
+    tiles = [tile for tile in shape.tiles() if shape.registers(tile) <= most]
+    best = min(tiles, key=lambda tile: (shape.seconds(tile), -tile[0]), default=None)
+    if best is None or shape.seconds(best) > (HALVES if shape.half else 1.0) * shape.apart():
         return None
     return _plan(body, found, vector, shape, best)
 
@@ -213,7 +222,7 @@ class _Shape:
 
     sides: the loops that may be tiled, the last first. others: iterations of those around, all together. texels: of channels that are
     summed. vectors: texels of results. steps: products of a short sum. after: texels read after a short sum. operations: done with each
-    of its elements. beside: tensors read with the results.
+    of its elements. beside: tensors read with the results. half: sums are halves.
     """
 
     sides: tuple[_Side, ...]
@@ -224,6 +233,8 @@ class _Shape:
     after: int
     operations: int
     beside: int
+    half: bool
+    processors: int
 
     def tiles(self) -> Iterator[Sizes]:
         """The iterations of each side that a tile may have."""
@@ -239,29 +250,35 @@ class _Shape:
         waves = any(-(-side.loop.extent // count) % WAVE == 0 for side, count in zip(self.sides, tile, strict=True))
         return prod(tile) * (self.vectors + 1) + self.window(tile) + self.steps + self.after + self.beside + (not waves)
 
-    def seconds(self, tile: Sizes, processors: int) -> float:
+    def seconds(self, tile: Sizes) -> float:
         """The modelled time with such tiles."""
-        items = prod(-(-side.loop.extent // count) for side, count in zip(self.sides, tile, strict=True)) * self.others
+        counts = (*(-(-side.loop.extent // count) for side, count in zip(self.sides, tile, strict=True)), self.others)
+        items = launched_items(tuple(count for count in counts if count > 1), _group(self.half))
         read = self.window(tile) + self.steps + self.after + TEXEL * self.vectors
         arithmetic = TEXEL * prod(tile) * (self.steps + TEXEL * self.vectors + self.operations)
         instructions = self.texels * (arithmetic + READ * read + 4.0) + AROUND + STORED * prod(tile) * self.vectors
-        busy = min(1.0, items / (ITEMS * processors))
-        return items * max(instructions / RATE, self.texels * read / TEXELS) / busy + LAUNCH
+        busy = min(1.0, items / (ITEMS * self.processors))
+        return items * max(instructions / self.rate, self.texels * read / TEXELS) / busy + LAUNCH
 
-    def apart(self, processors: int) -> float:
+    @property
+    def rate(self) -> float:
+        """Lane instructions a second."""
+        return HALF_RATE if self.half else RATE
+
+    def apart(self) -> float:
         """The modelled time of the two sums as kernels."""
         side, *rest = self.sides
         others = self.others * prod(other.loop.extent for other in rest)
         window = (Operand(True, True, False, side.shift), Operand(False, True, False))
-        short = Problem(side.loop.extent, self.texels, others, self.steps, side.size, window, processors=processors)
+        short = Problem(side.loop.extent, self.texels, others, self.steps, side.size, window, self.half, self.processors)
         operands = (Operand(True, False, True), Operand(False, True, False))
         steps = self.texels * TEXEL
-        long = Problem(side.loop.extent, self.vectors, others, steps, TEXEL, operands, processors=processors, shared=self.texels)
+        long = Problem(side.loop.extent, self.vectors, others, steps, TEXEL, operands, self.half, self.processors, shared=self.texels)
         results = side.loop.extent * others * steps
-        return best_tile(short)[1] + best_tile(long)[1] + results * self.operations / RATE + 2 * LAUNCH
+        return best_tile(short)[1] + best_tile(long)[1] + results * self.operations / self.rate + 2 * LAUNCH
 
 
-def _shape(body: Statement, found: Nested, vector: For) -> _Shape | None:
+def _shape(body: Statement, found: Nested, vector: For, target: Target) -> _Shape | None:
     """The sizes of `found`; None where no loop moves what is summed ahead along its window."""
     strides = strides_in(body)
     weights = [access for access in accesses(found.part) if all(strides.of(access, loop.var) == 0 for loop in found.loops)]
@@ -271,8 +288,8 @@ def _shape(body: Statement, found: Nested, vector: For) -> _Shape | None:
     sides: list[_Side] = []
     for inner in reversed(found.window):
         along = strides.of(moving[0], inner.var)
-        steps = {loop: strides.of(moving[0], loop.var) for loop in reversed(found.loops) if loop is not vector}
-        shifts = {loop: step // along for loop, step in steps.items() if step and along and step % along == 0}
+        moves = {loop: strides.of(moving[0], loop.var) for loop in reversed(found.loops) if loop is not vector}
+        shifts = {loop: step // along for loop, step in moves.items() if step and along and step % along == 0}
         near = [loop for loop, shift in shifts.items() if 0 < shift <= inner.extent]
         if len(near) != 1:
             return None
@@ -285,7 +302,9 @@ def _shape(body: Statement, found: Nested, vector: For) -> _Shape | None:
     around = [access for access in accesses(body) if not access.store and access not in accesses(found.channels)]
     beside = [access for access in around if any(strides.of(access, side.loop.var) != 0 for side in sides)]
     channels = found.channels.extent // TEXEL
-    return _Shape(tuple(sides), others, channels, vector.extent // TEXEL, iterations(found.window), after, work, len(beside))
+    vectors, half = vector.extent // TEXEL, target.precision == "fp16"
+    steps = iterations(found.window)
+    return _Shape(tuple(sides), others, channels, vectors, steps, after, work, len(beside), half, target.processors)
 
 
 def _plan(body: Statement, found: Nested, vector: For, shape: _Shape, tile: Sizes) -> Plan:

@@ -83,6 +83,11 @@ def bind_to_groups(body: Statement, group: Group) -> Schedule:
     return (*steps, *(Bind(name, kind) for name, kind in (*grid, *lanes)))
 
 
+def launched_items(extents: tuple[int, ...], group: Group) -> int:
+    """The work-items that loops of these extents, the innermost first, are launched with: whole groups."""
+    return prod(-(-extent // width) * width for extent, width in zip(extents, _widths(extents, group), strict=True))
+
+
 @cache
 def _widths(extents: tuple[int, ...], group: Group) -> tuple[int, ...]:
     """How many work-items of a group each loop has, the innermost first.

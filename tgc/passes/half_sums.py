@@ -2,6 +2,7 @@
 
     acc: f32;  acc = acc + f32(a[i]) * f32(b[j]);  out = f(acc)      ->      acc: f16;  acc = acc + a[i] * b[j];  out = f(f32(acc))
 
+A register that is only multiplied in such sums (what is computed ahead of one) holds halves too, as memory would.
 Adreno multiplies and adds halves twice as fast, in half of the registers. Each of the n additions may be wrong by 1 / 2048 of the sum
 (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2); errors of both signs leave about the root of n of
 that. Sums longer than MOST_SUMMED stay in single precision, and so does all that comes after a sum.
@@ -10,6 +11,7 @@ that. Sums longer than MOST_SUMMED stay in single precision, and so does all tha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 from tgc.ir import ops
@@ -23,7 +25,7 @@ MOST_SUMMED = 2048
 
 def in_halves(kernel: Kernel) -> Kernel:
     """`kernel` with its sums of products of halves in half."""
-    chosen = {buffer: replace(buffer, dtype=F16) for buffer in _sums(kernel.body)}
+    chosen = {buffer: replace(buffer, dtype=F16) for buffer in _sums(kernel.body, _factors(kernel.body))}
     changed = replace(kernel, body=_changed(kernel.body, chosen, {})) if chosen else kernel
     return changed if chosen and _converts_at_buffers(changed.body) else kernel
 
@@ -59,20 +61,46 @@ def _from_float(value: Expr) -> bool:
     return isinstance(value, Apply) and value.op is ops.CAST and value.args[0].dtype == F32
 
 
-def _sums(body: Statement) -> list[Buffer]:
-    """The registers that are set to a constant and then only added products of halves to, at places that are known."""
+def _factors(body: Statement) -> frozenset[Buffer]:
+    """The registers of floats, at places that are known, that add nothing up and are read in products that are added to others alone."""
+    stores = [part for part in statements(body) if isinstance(part, Store)]
+    made = {store.buffer for store in stores if store.buffer.space == "register" and store.buffer.dtype == F32}
+    others = {store.buffer for store in stores if not _known(store.index) or store.buffer in _loaded(store.value)}
+    others |= {e.buffer for e in walk(*expressions(body)) if isinstance(e, Load) and not _known(e.index)}
+    factors: set[Buffer] = set()
+    for store in stores:
+        product = _product(store)
+        inside = [part.value if isinstance(part, Broadcast) else part for part in product.args] if product is not None else [store.value]
+        plain = [part for part in inside if isinstance(part, Load) and product is not None]
+        factors |= {load.buffer for load in plain}
+        others |= _loaded(*(part for part in inside if part not in plain))
+    return frozenset((factors & made) - others)
+
+
+def _loaded(*values: Expr) -> set[Buffer]:
+    return {e.buffer for e in walk(*values) if isinstance(e, Load)}
+
+
+def _sums(body: Statement, factors: frozenset[Buffer]) -> list[Buffer]:
+    """The registers that are set to a constant and then only added products of halves to, at places that are known.
+
+    Those in `factors` count as halves, and are in the answer, where no other register is added a product with them to.
+    """
     stores: dict[Buffer, list[Store]] = {}
     for statement in statements(body):
         if isinstance(statement, Store) and statement.buffer.space == "register" and statement.buffer.dtype == F32:
             stores.setdefault(statement.buffer, []).append(statement)
     lengths = _lengths(body, 1)
     known = {e.buffer: True for e in walk(*expressions(body)) if isinstance(e, Load) and e.buffer in stores and not _known(e.index)}
-    return [
+    found = [
         buffer for buffer, all_ in stores.items()
-        if buffer not in known and all(_known(store.index) for store in all_)
-        and any(_is_sum(store) for store in all_) and all(_is_sum(store) or _is_constant(store.value) for store in all_)
+        if buffer not in known and buffer not in factors and all(_known(store.index) for store in all_)
+        and any(_is_sum(store, factors) for store in all_) and all(_is_sum(store, factors) or _is_constant(store.value) for store in all_)
         and max(count for (other, _), count in lengths.items() if other == buffer) <= MOST_SUMMED
     ]  # fmt: skip
+    if factors & _loaded(*(store.value for buffer, all_ in stores.items() if buffer not in found for store in all_)):
+        return _sums(body, frozenset())
+    return [*found, *(buffer for buffer in stores if buffer in factors)]
 
 
 def _lengths(statement: Statement, times: int) -> Counter[tuple[Buffer, Expr]]:
@@ -101,23 +129,31 @@ def _is_constant(value: Expr) -> bool:
     return isinstance(value.value if isinstance(value, Broadcast) else value, Lit)
 
 
-def _is_sum(store: Store) -> bool:
+def _is_sum(store: Store, factors: frozenset[Buffer]) -> bool:
     """Whether a product of halves is added to what is stored."""
+    product = _product(store)
+    return product is not None and all(_half(part, factors) is not None for part in product.args)
+
+
+def _product(store: Store) -> Apply | None:
+    """The product that is added to what is stored; None where it is anything else."""
     value = store.value
     if not isinstance(value, Apply) or value.op is not ops.ADD:
-        return False
+        return None
     own, product = value.args if isinstance(value.args[0], Load) else value.args[::-1]
     if not isinstance(product, Apply) or product.op is not ops.MUL or own != Load(store.buffer, store.index):
-        return False
-    return all(_half(part) is not None for part in product.args)
+        return None
+    return product
 
 
-def _half(expr: Expr) -> Expr | None:
-    """`expr` in half, where it comes from an image of halves; else None."""
+def _half(expr: Expr, factors: Collection[Buffer]) -> Expr | None:
+    """`expr` in half, where it comes from an image of halves or from a register in `factors`; else None."""
     match expr:
         case Broadcast(value, lanes):
-            inner = _half(value)
+            inner = _half(value, factors)
             return None if inner is None else Broadcast(inner, lanes)
+        case Load(buffer, index) if buffer in factors:
+            return Load(replace(buffer, dtype=F16), index)
         case Apply(op, (Load(buffer) as load,)) if op is ops.CAST and buffer.dtype == F16 and buffer.space == "image":
             return load
         case _:
@@ -137,8 +173,10 @@ def _changed(statement: Statement, chosen: dict[Buffer, Buffer], memo: dict[Expr
             return If(condition, _changed(body, chosen, memo))
         case Alloc(buffer):
             return Alloc(chosen.get(buffer, buffer))
+        case Store(buffer, index, value) if buffer in chosen and (_product(statement) is not None or _is_constant(value)):
+            return Store(chosen[buffer], index, _in_half(statement, chosen[buffer], chosen))
         case Store(buffer, index, value) if buffer in chosen:
-            return Store(chosen[buffer], index, _in_half(statement, chosen[buffer]))
+            return Store(chosen[buffer], index, cast(rewrite(rewrite(value, wide, memo), _late), F16))
         case Store(buffer, index, value):
             return Store(buffer, index, rewrite(rewrite(value, wide, memo), _late))
         case _:
@@ -156,7 +194,7 @@ def _late(expr: Expr) -> Expr | None:
             return None
 
 
-def _in_half(store: Store, buffer: Buffer) -> Expr:
+def _in_half(store: Store, buffer: Buffer, factors: Collection[Buffer]) -> Expr:
     """What `store` stores, a constant or a sum, in half."""
     match store.value:
         case Broadcast(Lit(value), lanes):
@@ -165,7 +203,7 @@ def _in_half(store: Store, buffer: Buffer) -> Expr:
             return Lit(value, F16)
         case Apply(_, args):
             product = next(arg for arg in args if isinstance(arg, Apply))
-            parts = tuple(part for arg in product.args if (part := _half(arg)) is not None) if isinstance(product, Apply) else ()
+            parts = tuple(part for arg in product.args if (part := _half(arg, factors)) is not None) if isinstance(product, Apply) else ()
             return Apply(ops.ADD, (Load(buffer, store.index), Apply(ops.MUL, parts, F16)), F16)
         case _:
             raise AssertionError("neither a constant nor a sum")

@@ -120,8 +120,8 @@ class _Planner:
             else:
                 self.pointwise(loops, inner)
             return
-        if self.target.images and self.alone and (planned := plan_ahead(self.body, self.constants, self.target.processors)):
-            self.group = carry_out(planned, self.do, self.pack)
+        if self.target.images and self.alone and (planned := plan_ahead(self.body, self.constants, self.target)):
+            self.group = carry_out(planned, self.do, self.pack, half=self.target.precision == "fp16")
             return
         found = accumulation(inner)
         vector = self.contiguous(loops, inner)
