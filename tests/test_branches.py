@@ -10,7 +10,9 @@ from onnx import helper, numpy_helper
 
 from tgc import targets
 from tgc.frontend_onnx import import_model
-from tgc.ir.graph import Graph, Reduce
+from tgc.ir import ops
+from tgc.ir.expr import Apply
+from tgc.ir.graph import Graph, Map, Reduce
 from tgc.ir.interpret import run_graph
 from tgc.ir.verify import verify_graph
 from tgc.passes import compile_graph
@@ -148,3 +150,20 @@ def test_qcom_launches_the_sum_once() -> None:
     alone = net.graph("t0")
     counts = [len(compile_graph(each, targets.find("qcom")).calls) for each in (graph, alone)]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("group", [1, CHANNELS])
+def test_what_scales_a_convolution_is_in_its_weights(group: int) -> None:
+    """A batch normalisation after a convolution leaves one product of weights and a bias."""
+    net = Net()
+    made = same(net.graph(net.node("Elu", [net.normalised(net.conv("x", CHANNELS, (3, 3), group))])))
+    products = [node for node in made.nodes() if isinstance(node, Map) and isinstance(node.expr, Apply) and node.expr.op is ops.MUL]
+    assert sums(made) == len(products) == 1
+    assert len({node.origin for node in made.nodes() if isinstance(node, (Map, Reduce))}) == 3  # the convolution, what scales it, ELU
+
+
+def test_a_convolution_that_is_read_elsewhere_keeps_its_weights() -> None:
+    net = Net()
+    first = net.conv("x", CHANNELS, (3, 3))
+    graph = net.graph(net.normalised(first), first)
+    assert branches(graph) is graph

@@ -1,10 +1,12 @@
 """Branches: a sum of convolutions of one tensor, and of the tensor itself, is one convolution.
 
     A * x + B * x + s x + t    ->    (A + B + diag(s)) * x + t
+    s (A * x) + t              ->    (s A) * x + t
 
 Networks that are trained with branches side by side (RepVGG, X. Ding et al., 2021; MobileOne, P. Vasu et al., 2022) are often exported with
 them. A small window stands inside a larger one, surrounded by zeros; what is scaled channel by channel, batch normalisation among it, is
-a window of one element; a group's weights are a part of a larger group's. The weights are put together here, in double precision.
+a window of one element; a group's weights are a part of a larger group's. The weights are put together here, in double precision, and so
+are those of a single convolution with what scales its channels.
 
 It is done where the one convolution has no more products than its parts have, and no part is wanted by anyone else.
 """
@@ -38,7 +40,8 @@ class Linear:
     """[N, O, H, W] = bias[o] + sum over c, r, q of weights[o, c, r, q] * image[n, first(o) + c, h * step + r - low, w * step + q - low].
 
     image is 0 outside of itself; first(o) is the first channel of o's group. steps, low: of height and width. products: of one place of
-    the result, by the parts that this was put together from. parts: how many of these there are, products of windows or not.
+    the result, by the parts that this was put together from. parts: how many of these there are, products of windows or not, and of what
+    scales them. origin: the ONNX node of the largest window.
     """
 
     image: Node
@@ -48,6 +51,7 @@ class Linear:
     low: tuple[int, int] = (0, 0)
     products: int = 0
     parts: int = 1
+    origin: str = ""
 
 
 Forms = dict[Node, Linear]
@@ -142,7 +146,10 @@ def _multiplied(a: Forms | Doubles, b: Forms | Doubles) -> Forms | Doubles | Non
     if isinstance(a, dict):
         assert not isinstance(b, dict)
         factors = b.reshape(-1, 1, 1, 1)
-        return {image: replace(form, weights=form.weights * factors, bias=form.bias * b) for image, form in a.items()}
+        return {
+            image: replace(form, weights=form.weights * factors, bias=form.bias * b, parts=form.parts + (form.products > 0))
+            for image, form in a.items()
+        }
     return _multiplied(b, a) if isinstance(b, dict) else a * b
 
 
@@ -162,7 +169,8 @@ def _sum(a: Linear, b: Linear) -> Linear | None:
         (y, x) = (low[d] - each.low[d] for d in range(2))
         for channel, at in enumerate(first):
             total[channel, at : at + own[0], y : y + own[1], x : x + own[2]] += each.weights[channel]
-    return Linear(a.image, total, a.bias + b.bias, a.steps, low, a.products + b.products, a.parts + b.parts)
+    origin = max(a, b, key=lambda each: each.weights.size).origin or a.origin or b.origin
+    return Linear(a.image, total, a.bias + b.bias, a.steps, low, a.products + b.products, a.parts + b.parts, origin)
 
 
 def _first_channels(image: Node, outputs: int, inner: int) -> npt.NDArray[np.int64]:
@@ -181,6 +189,7 @@ def _window(node: Node) -> Linear | None:
         summed = {Var(f"k{axis}"): node.source.shape[axis] for axis in node.axes}
         at = tuple(ix.axis(Var(f"k{d}"), node.source.shape[d]) if d in node.axes else index for d, index in enumerate(at))
         node = node.source
+    origin = node.origin
     if not isinstance(node, Map) or product_operands(node.expr) is None or len(node.sources) != 2:
         return None
     (image, where), (weights, of) = sorted((_base(source, at) for source in node.sources), key=lambda base: isinstance(base[0], Constant))
@@ -192,7 +201,8 @@ def _window(node: Node) -> Linear | None:
         image = image.source
     if len(image.shape) != 4 or image.dtype != F32:
         return None
-    return _placed((image, where, low), (weights, of), summed, outputs)
+    placed = _placed((image, where, low), (weights, of), summed, outputs)
+    return None if placed is None else replace(placed, origin=origin)
 
 
 def _placed(read: tuple[Node, Vector, tuple[int, int]], by: tuple[Constant, Vector], summed: dict[Var, int], outputs: int) -> Linear | None:
@@ -277,6 +287,7 @@ def _evaluated(index: ix.Index, values: dict[Var, npt.NDArray[np.int64]]) -> npt
 
 def _convolution(b: GraphBuilder, form: Linear, image: Node, shape: tuple[int, ...]) -> Node:
     """`form` of `image`, as a contraction over [N, G, O, H, W | window, I], with axes of extent 1 for what there is one of."""
+    whole_of, b.origin = b.origin, form.origin or b.origin
     outputs, inner, *kernel = form.weights.shape
     groups = image.shape[1] // inner
     count = shape[2:]
@@ -301,5 +312,6 @@ def _convolution(b: GraphBuilder, form: Linear, image: Node, shape: tuple[int, .
     product = b.map(s.mul(Arg(0, F32), Arg(1, F32)), b.expand(left, space), b.expand(right, space))
     rank = len(space)
     total = b.reshape(b.reduce(ops.ADD, product, tuple(range(rank - (2 if depthwise else 3), rank))), shape)
+    b.origin = whole_of
     bias = b.reshape(b.constant(form.bias.astype(np.float32)), (1, outputs, 1, 1))
     return b.map(s.add(Arg(0, F32), Arg(1, F32)), total, b.expand(bias, shape))
