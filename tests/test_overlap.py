@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tgc.ir import index as ix
 from tgc.ir.expr import Var
 from tgc.ir.index import Index
-from tgc.ir.overlap import apart, reach_apart
+from tgc.ir.overlap import apart, places_apart, reach_apart, reached
 from tgc.ir.text import parse_kernel
 
 I, J, K = (ix.axis(Var(name), extent) for name, extent in (("i", 4), ("j", 3), ("k", 6)))  # noqa: E741
@@ -82,3 +82,19 @@ def test_where_bounds_cannot_tell_values_are_compared() -> None:
 
 def test_accesses_under_a_condition_are_not_looked_at() -> None:
     assert reaches_apart("for i < 4 { if i < 2 { y[i] = a[i] } }", 0, 0)
+
+
+def test_the_lesser_is_seen_in_other_words() -> None:
+    tiles = "for i < 3 { for j < 2 { y[ramp(where(i * 8 + j * 4 < 18, (i * 2 + j) * 4, 18), 1, 4)] = a[ramp(i * 8 + j * 4, 1, 4)] } }"
+    kernel = parse_kernel(f"kernel k(write y: f32[22], read a: f32[24]) {{ {tiles} }}")
+    (place,) = reached(kernel, ["y"])["y"]
+    assert ix.bounds(place) == (0, 21)
+
+
+def test_where_what_is_reached_has_to_be_known_conditions_count() -> None:
+    kernel = parse_kernel("kernel k(write y: f32[9], read a: f32[9]) { for i < 4 { if i < 2 { y[i] = a[i + 4] } } }")
+    found = reached(kernel, ["y", "a"])
+    assert not places_apart(found["y"], found["y"])
+    assert places_apart(found["y"], found["a"])
+    many = ix.axis(Var("i"), 1 << 12) * 3 + ix.axis(Var("j"), 1 << 12) * 5
+    assert not places_apart([many], [many + 1])  # more than are looked at

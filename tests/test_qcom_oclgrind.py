@@ -46,6 +46,13 @@ def heads() -> Graph:
     return net.graph(net.matmul(features, net.weight(16, 24)), net.matmul(features, net.weight(16, 7)))
 
 
+def riding() -> Graph:
+    """Two products whose sums are shared by work-items, and a map, none of which needs another."""
+    net = Net()
+    x, y = (net.relu(net.matmul(net.image(1, 16), net.weight(16, 256))) for _ in range(2))
+    return net.graph(net.matmul(x, net.weight(256, 16)), net.matmul(y, net.weight(256, 12)), net.relu(net.image(1, 12)))
+
+
 def written(program: Program, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for name, content in emit(program, target_of("mixed"), EmitOptions()).items():
@@ -66,7 +73,7 @@ def oclgrind(folder: Path, inputs: dict[str, np.ndarray], *, halves_as_floats: b
     return [line for line in (done.stdout + done.stderr).splitlines() if any(word in line for word in FOUND)]
 
 
-NETWORKS = (convolutions, rows, heads, two_cameras)
+NETWORKS = (convolutions, rows, heads, riding, two_cameras)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tgc.ir import expr as ex
 from tgc.ir import index as ix
 from tgc.ir import ops
-from tgc.ir.expr import Broadcast, Expr, Load, Ramp, Var
+from tgc.ir.dtypes import INDEX
+from tgc.ir.expr import Apply, Broadcast, Expr, Load, Ramp, Var
 from tgc.ir.index import Axis, Index, Opaque, Quotient
 from tgc.ir.kernel import Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
@@ -38,7 +39,8 @@ def reached(kernel: Kernel, names: Collection[str], *, conditional: bool = True)
     found: dict[str, dict[Expr, Index]] = {name: {} for name in names}
     for name, place in _accesses(kernel.body, conditional):
         if name in found and place not in found[name]:
-            found[name][place] = ix.from_expr(_scalar(place), {**extents, _LANE: place.lanes})
+            whole = {**extents, _LANE: place.lanes}
+            found[name][place] = ix.from_expr(_least(_scalar(place), whole), whole)
     return {name: list(places.values()) for name, places in found.items()}
 
 
@@ -130,6 +132,19 @@ def _accesses(statement: Statement, conditional: bool) -> Iterator[tuple[str, Ex
                     yield expr.buffer.name, expr.index
         case _:
             return
+
+
+def _least(place: Expr, extents: Mapping[Var, int]) -> Expr:
+    """`place` with each a < b ? a' : b' of the same values in other words as a' < b' ? a' : b', which is seen to be the lesser."""
+
+    def rule(expr: Expr) -> Expr | None:
+        match expr:
+            case Apply(op, (Apply(test, asked), *given)) if op is ops.WHERE and test is ops.LT and expr.dtype == INDEX == asked[0].dtype:
+                equal = all(ix.from_expr(a, extents) == ix.from_expr(b, extents) for a, b in zip(asked, given, strict=True))
+                return ex.apply(ops.WHERE, ex.apply(ops.LT, *given), *given) if equal else None
+        return None
+
+    return rewrite(place, rule)
 
 
 def _scalar(place: Expr) -> Expr:

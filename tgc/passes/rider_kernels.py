@@ -83,9 +83,9 @@ def _effort(body: Statement) -> float:
 def turns(host: Items, rider: Items) -> int | None:
     """For how many of the rider's work-items each of the host's stands; None where it cannot.
 
-    Those that wait for each other stay together in groups.
+    Those that wait for each other stay together in groups of as many.
     """
-    together = host.lanes == rider.lanes
+    together = prod(host.lanes) == prod(rider.lanes)
     times = -(-prod(rider.groups) // prod(host.groups)) if together else -(-rider.count // host.count)
     return times if not rider.waits or (together and times == 1) else None
 
@@ -165,12 +165,14 @@ def _place(host: Items, rider: Items, turn: int) -> tuple[Index, int, dict[Expr,
     """Which group or work-item of `rider` it is the turn of, how many there are, and the values of its variables."""
     own = {loop.kind: ix.axis(loop.var, loop.extent) for loop in host.loops}
     group, groups = _number(own, GRID_KINDS, host.groups), prod(host.groups)
-    if host.lanes == rider.lanes:
+    lane, lanes = _number(own, LANE_KINDS, host.lanes), prod(host.lanes)
+    if lanes == prod(rider.lanes):
         number, total = group + turn * groups, prod(rider.groups)
-        found = {**own, **(own if host.groups == rider.groups else _apart(number, GRID_KINDS, rider.groups))}
-        found |= {kind: own[kind] for kind in LANE_KINDS if kind in own}
+        found = dict(own) if host.groups == rider.groups else _apart(number, GRID_KINDS, rider.groups)
+        inside = own if host.lanes == rider.lanes else _apart(lane, LANE_KINDS, rider.lanes)
+        found |= {kind: inside[kind] for kind in LANE_KINDS if kind in inside}
     else:
-        number, total = group * prod(host.lanes) + _number(own, LANE_KINDS, host.lanes) + turn * host.count, rider.count
+        number, total = group * lanes + lane + turn * host.count, rider.count
         found = _apart(number, (*LANE_KINDS, *GRID_KINDS), (*rider.lanes, *rider.groups))
     return number, total, {loop.var: ix.to_expr(found.get(loop.kind, ix.constant(0))) for loop in rider.loops}
 

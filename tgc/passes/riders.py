@@ -4,7 +4,7 @@
     B: for each n < N: b(n)      ->      for each n < M: a(n); if n < N: b(n)
 
 A launch takes some microseconds before it does anything, as long as hundreds of thousands of instructions. B moves to where A is in the
-program, and what lies between must neither need what B writes nor write what B reads. Where groups of both have the same work-items,
+program, and what lies between must neither need what B writes nor write what B reads. Where groups of both have as many work-items,
 group goes with group; otherwise work-item with work-item, unless those of B wait for each other; and where A has too few, each does
 several of B's.
 
