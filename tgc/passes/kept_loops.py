@@ -24,7 +24,7 @@ MOST_TRIPS = 32
 MOST_WRITTEN = 32 * 26
 UPDATE = TEXEL_READ = 2.4  # operations
 FLOAT_LOAD, HALF_LOAD = 0.5, 3.0  # the same for an element of a buffer; a half is converted
-REGISTERS = 118
+REGISTERS = 115
 ELEMENT, CARRIED = 1.5, 3.0
 
 
