@@ -25,7 +25,6 @@ from tgc.ir.kernel import Block, For, If, Kernel, Parameter, Statement, Store
 from tgc.ir.program import Argument, Call, Program, Repeat, Step, Storage
 from tgc.ir.rewrite import expressions, rewrite, walk
 from tgc.ir.texels import TEXEL, texel_at, texel_of
-from tgc.passes.begun_sums import begun_sums
 from tgc.passes.half_sums import in_halves
 from tgc.passes.halos import Signature, kept_halos, without_halos
 from tgc.passes.kept_loops import keep_loops
@@ -97,7 +96,7 @@ class _State:
         if key not in self.made:
             others = sum(1 for known, _ in self.made if known == name)
             changed = _changed(kernel, forms, f"{name}_{others}" if others else name)
-            self.made[key] = keep_loops(begun_sums(in_halves(changed) if self.halves else changed))
+            self.made[key] = keep_loops(in_halves(changed) if self.halves else changed)
         return self.made[key].name
 
     def form(self, kernel: Kernel, parameter: Parameter, argument: Argument) -> Form:
