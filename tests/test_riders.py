@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_models import EVERY, FAMILIES, generate
 from small_networks import Net
 from test_siblings import dense
 
 from tgc import targets
+from tgc.frontend_onnx import import_model
 from tgc.ir.graph import Graph
 from tgc.ir.interpret import run_graph, run_kernel, run_program
 from tgc.ir.kernel import Kernel
@@ -165,6 +167,14 @@ def test_what_needs_the_other_or_comes_between_stays_where_it_is():
     program = compile_graph(graph, targets.with_precision(targets.find("qcom"), "fp32"), check=True)
     assert len(program.calls) == 2  # a sum and what needs its result
     same(graph, program)
+
+
+@pytest.mark.parametrize("seed", [930000, 930001, 930007, 930010])
+def test_what_rides_is_seen_to_stay_inside_its_buffers(seed: int):
+    """These networks have launches whose places, counted in another's work-items, cannot be told to be inside."""
+    made = generate(seed, EVERY if seed % 2 else FAMILIES)
+    program = compile_graph(import_model(made.model), targets.with_precision(targets.find("qcom"), "fp32"), check=True)
+    assert program.calls
 
 
 def same(graph: Graph, program) -> None:

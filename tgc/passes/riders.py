@@ -17,10 +17,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tgc.errors import InvalidIrError
 from tgc.ir.index import Index
 from tgc.ir.kernel import Kernel
 from tgc.ir.overlap import places_apart, reached
 from tgc.ir.program import Call, Program, Step, calls_of
+from tgc.ir.ranges import accesses
+from tgc.ir.verify_kernel import verify_kernel
 from tgc.passes.adreno import LOCAL_BYTES, NARROW, SMALL
 from tgc.passes.rider_kernels import Items, items_of, joined, turns
 
@@ -58,6 +61,10 @@ def saved(host: Items, rider: Items) -> float:
 
 def _time(items: Items, held: float) -> float:
     return items.count * (AROUND + items.effort) * (NARROW if held > SMALL else 1.0)
+
+
+def _not_shown(kernel: Kernel) -> int:
+    return sum(access.verdict == "not shown" for access in accesses(kernel))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +137,10 @@ class _State:
                     yield (others.buffer.name, mine.buffer.name) if handed else None
 
     def apart(self, first: Place, second: Place) -> bool:
-        """Whether what is reached at two places shares no element."""
+        """Whether what is reached at two places shares no element; not where either is a parameter that its kernel makes no use of."""
         if (first, second) not in self.met:
             mine, others = ([index + start for index in self.reached(kernel)[name]] for kernel, name, start in (first, second))
-            self.met[first, second] = places_apart(mine, others)
+            self.met[first, second] = bool(mine) and bool(others) and places_apart(mine, others)
         return self.met[first, second]
 
     def reached(self, kernel: str) -> Mapping[str, list[Index]]:
@@ -159,8 +166,17 @@ class _State:
         if key not in self.made:
             name = "_".join([host, *(part for part in rider.kernel.split("_") if re.fullmatch("k[0-9]+", part))])
             unique = name if all(made is None or made.name != name for made in self.made.values()) else f"{name}_{len(self.made)}"
-            self.made[key] = joined(self.kernels[host], self.kernels[rider.kernel], unique, dict(ride.handed))
+            made = joined(self.kernels[host], self.kernels[rider.kernel], unique, dict(ride.handed))
+            self.made[key] = made if made is not None and self.is_shown(made, (host, rider.kernel)) else None
         return self.made[key]
+
+    def is_shown(self, kernel: Kernel, parts: tuple[str, str]) -> bool:
+        """Whether `kernel` is seen to stay inside its buffers if its parts are: places that are computed from a number sometimes are not."""
+        try:
+            verify_kernel(kernel)
+        except InvalidIrError:
+            return False
+        return _not_shown(kernel) <= sum(_not_shown(self.kernels[part]) for part in parts)
 
     def together(self, ride: _Ride, rider: Call) -> Call:
         """One launch for two."""
