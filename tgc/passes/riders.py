@@ -171,7 +171,7 @@ class _State:
         return self.made[key]
 
     def is_shown(self, kernel: Kernel, parts: tuple[str, str]) -> bool:
-        """Whether `kernel` is seen to stay inside its buffers if its parts are: places that are computed from a number sometimes are not."""
+        """Whether `kernel` is seen to stay inside its buffers if its parts are: places computed from a number may not be."""
         try:
             verify_kernel(kernel)
         except InvalidIrError:
