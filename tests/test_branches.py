@@ -162,6 +162,16 @@ def test_what_scales_a_convolution_is_in_its_weights(group: int) -> None:
     assert len({node.origin for node in made.nodes() if isinstance(node, (Map, Reduce))}) == 3  # the convolution, what scales it, ELU
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1e6])
+def test_weights_that_halves_could_not_hold_are_not_scaled(scale: float) -> None:
+    """What scales a branch of a residual network is often 1e-5."""
+    net = Net()
+    first = net.conv("x", CHANNELS, (3, 3))
+    net.constants.append(numpy_helper.from_array(np.full((CHANNELS, 1, 1), scale, np.float32), "small"))
+    graph = net.graph(net.node("Mul", [first, "small"]))
+    assert branches(graph) is graph
+
+
 def test_a_convolution_that_is_read_elsewhere_keeps_its_weights() -> None:
     net = Net()
     first = net.conv("x", CHANNELS, (3, 3))

@@ -32,6 +32,7 @@ from tgc.passes.contractions import product_operands
 from tgc.passes.fold import rebuilt
 
 Doubles = npt.NDArray[np.float64]
+SMALLEST, LARGEST = 2.0**-10, 2.0**15  # of a channel's weights, the largest
 RESULT = tuple(Var(name) for name in ("n", "o", "h", "w"))
 
 
@@ -145,12 +146,16 @@ def _multiplied(a: Forms | Doubles, b: Forms | Doubles) -> Forms | Doubles | Non
         return None
     if isinstance(a, dict):
         assert not isinstance(b, dict)
-        factors = b.reshape(-1, 1, 1, 1)
-        return {
-            image: replace(form, weights=form.weights * factors, bias=form.bias * b, parts=form.parts + (form.products > 0))
-            for image, form in a.items()
-        }
+        return {image: _scaled(form, b) for image, form in a.items()}
     return _multiplied(b, a) if isinstance(b, dict) else a * b
+
+
+def _scaled(form: Linear, factors: Doubles) -> Linear:
+    """`form` with its channels scaled, which is another part of it where the weights stay numbers that halves hold well."""
+    weights = form.weights * factors.reshape(-1, 1, 1, 1)
+    largest = np.abs(weights).max(axis=(1, 2, 3))
+    held = bool(np.all((largest == 0) | ((largest >= SMALLEST) & (largest <= LARGEST))))
+    return replace(form, weights=weights, bias=form.bias * factors, parts=form.parts + (form.products > 0 and held))
 
 
 def _sum(a: Linear, b: Linear) -> Linear | None:
