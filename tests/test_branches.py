@@ -172,6 +172,15 @@ def test_weights_that_halves_could_not_hold_are_not_scaled(scale: float) -> None
     assert branches(graph) is graph
 
 
+def test_what_comes_before_a_small_scale_is_in_the_weights_all_the_same() -> None:
+    net = Net()
+    normal = net.normalised(net.conv("x", CHANNELS, (3, 3)))
+    net.constants.append(numpy_helper.from_array(np.full((CHANNELS, 1, 1), 1e-5, np.float32), "small"))
+    made = same(net.graph(net.node("Mul", [normal, "small"])))
+    products = [node for node in made.nodes() if isinstance(node, Map) and isinstance(node.expr, Apply) and node.expr.op is ops.MUL]
+    assert (sums(made), len(products)) == (1, 2)
+
+
 def test_a_convolution_that_is_read_elsewhere_keeps_its_weights() -> None:
     net = Net()
     first = net.conv("x", CHANNELS, (3, 3))

@@ -25,7 +25,7 @@ from math import prod
 
 from tgc.ir.dtypes import F32
 from tgc.ir.expr import Expr, Load
-from tgc.ir.graph import Constant, Expand, Map, Node, Permute, Reduce, Reshape, Slice
+from tgc.ir.graph import Map, Node, Permute, Reduce, Reshape
 from tgc.ir.kernel import Alloc, For, Statement, Store
 from tgc.ir.partition import Partition, Region
 from tgc.ir.rewrite import expressions, map_expressions, walk
@@ -37,6 +37,7 @@ from tgc.passes.contractions import is_contraction
 from tgc.passes.grid import WAVE, Group, launched_items
 from tgc.passes.lower import lower
 from tgc.passes.nest import Access, accesses, chain, iterations, strides_in
+from tgc.passes.products import constant_of
 from tgc.passes.schedule.loops import parts
 from tgc.targets import Target
 
@@ -56,32 +57,18 @@ def ahead_of(node: Map, users: Mapping[Node, list[Node]]) -> frozenset[Node]:
         found.append(here)
         match here:
             case Map(sources=several):
-                tensors = [source for source in several if not _is_constant(source)]
+                tensors = [source for source in several if constant_of(source) is None]
                 if len(tensors) != 1:
                     break
                 here = tensors[0]
             case Reshape() | Permute():
                 here = here.source
             case Reduce():
-                steps = iterations_of(here)
+                steps = prod(here.source.shape[axis] for axis in here.axes)
                 return frozenset(found) if is_contraction(here) and 1 < steps <= MOST_STEPS else frozenset()
             case _:
                 break
     return frozenset()
-
-
-def iterations_of(node: Reduce) -> int:
-    """The elements that each result of `node` sums up."""
-    total = 1
-    for axis in node.axes:
-        total *= node.source.shape[axis]
-    return total
-
-
-def _is_constant(node: Node) -> bool:
-    while isinstance(node, (Reshape, Permute, Expand, Slice)):
-        node = node.source
-    return isinstance(node, Constant)
 
 
 def misfits(partition: Partition, polish: Callable[[Expr], Expr], target: Target) -> frozenset[Node]:

@@ -8,7 +8,8 @@ them. A small window stands inside a larger one, surrounded by zeros; what is sc
 a window of one element; a group's weights are a part of a larger group's. The weights are put together here, in double precision, and so
 are those of a single convolution with what scales its channels.
 
-It is done where the one convolution has no more products than its parts have, and no part is wanted by anyone else.
+It is done where the one convolution has no more products than its parts have and weights that halves hold well, and no part is wanted by
+anyone else.
 """
 
 from __future__ import annotations
@@ -91,11 +92,18 @@ def _choose(graph: Graph) -> Forms:
     for node in reversed(nodes):
         if node not in wanted:
             continue
-        found = next((form for form in forms[node].values() if form.parts > 1 and 0 < form.weights[0].size <= form.products), None)
+        found = next((form for form in forms[node].values() if _worth(form)), None)
         if found is not None:
             chosen[node] = found
         wanted.update((found.image,) if found is not None else sources(node))
     return chosen
+
+
+def _worth(form: Linear) -> bool:
+    """Whether `form` is put together from parts, has no more products than these, and weights that halves hold well."""
+    largest = np.abs(form.weights).max(axis=(1, 2, 3), initial=0.0)
+    held = bool(np.all((largest == 0) | ((largest >= SMALLEST) & (largest <= LARGEST))))
+    return form.parts > 1 and 0 < form.weights[0].size <= form.products and held
 
 
 def _forms(node: Node, forms: dict[Node, Forms], users: dict[Node, int]) -> Forms:
@@ -146,16 +154,12 @@ def _multiplied(a: Forms | Doubles, b: Forms | Doubles) -> Forms | Doubles | Non
         return None
     if isinstance(a, dict):
         assert not isinstance(b, dict)
-        return {image: _scaled(form, b) for image, form in a.items()}
+        factors = b.reshape(-1, 1, 1, 1)
+        return {
+            image: replace(form, weights=form.weights * factors, bias=form.bias * b, parts=form.parts + (form.products > 0))
+            for image, form in a.items()
+        }
     return _multiplied(b, a) if isinstance(b, dict) else a * b
-
-
-def _scaled(form: Linear, factors: Doubles) -> Linear:
-    """`form` with its channels scaled, which is another part of it where the weights stay numbers that halves hold well."""
-    weights = form.weights * factors.reshape(-1, 1, 1, 1)
-    largest = np.abs(weights).max(axis=(1, 2, 3))
-    held = bool(np.all((largest == 0) | ((largest >= SMALLEST) & (largest <= LARGEST))))
-    return replace(form, weights=weights, bias=form.bias * factors, parts=form.parts + (form.products > 0 and held))
 
 
 def _sum(a: Linear, b: Linear) -> Linear | None:
