@@ -46,6 +46,7 @@ def compile(
     weights: str = "file",
     precision: str | None = None,
     single: str | None = None,
+    half_from: int | None = None,
     winograd: str | None = None,
     threads: int = 1,
     selftest: bool = False,
@@ -63,7 +64,8 @@ def compile(
     dims pins symbolic dimensions, or keeps them open within (least, most) or (least, most, step); shapes pins whole inputs, constants the
     values of inputs, by name. name: a C identifier that prefixes the exported symbols, by default the file's. weights: "file" beside the
     program, or "embed". precision: one of tgc.targets.PRECISIONS, on targets that have the choice. single: regular expression of ONNX
-    nodes: what they read and compute stays in single precision on a target that stores half. winograd: one of tgc.targets.WINOGRAD, by
+    nodes: what they read and compute stays in single precision on a target that stores half. half_from: with fp16 on such a target, the
+    products that a kernel has at least whose sums are in half. winograd: one of tgc.targets.WINOGRAD, by
     default what suits the target. threads: for how many threads large kernels are divided. selftest: add NAME_selftest, which compares
     with results that the interpreter gives now. states: outputs, or parts of them such as "out[:,6097:]", that an input, by name, has
     the values of in the next run; shifts: the same where the input is a window of an output's last values. entries: the outputs and
@@ -74,7 +76,7 @@ def compile(
     from tgc.passes.interface import interface_of, ties
 
     options, clock = _emit_options(weights), _Clock(watch)
-    chosen = targets.choosing(resolve(target), precision, winograd, threads, single)
+    chosen = targets.choosing(resolve(target), precision, winograd, threads, single, half_from)
     with clock.step("import"):
         graph = _import_all(model, name, (dims or {}, shapes or {}, constants or {}))
         graph, interface = interface_of(graph, ties(states or {}, shifts or {}), entries or {})

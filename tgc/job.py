@@ -18,7 +18,7 @@ from tgc.frontend_onnx.external import external_files
 from tgc.store import Store, digest_of
 from tgc.targets import find
 
-OPTIONS = ("name", "weights", "precision", "single", "winograd", "threads", "selftest")
+OPTIONS = ("name", "weights", "precision", "single", "half_from", "winograd", "threads", "selftest")
 TABLES = ("dims", "shapes", "constants", "states", "shifts", "entries")
 _KEYS = {"tgc", "model", "sha256", "external", "target", "artifact", "lock", "lock_sha256", "options", *TABLES}
 

@@ -62,6 +62,7 @@ def describe(target: Target) -> str:
     """All of `target` that a schedule may depend on, in one line."""
     features = hashlib.sha256(target.features.encode()).hexdigest()[:8] if target.features else ""
     parts = [target.name, target.triple, target.cpu, features, target.precision, target.single]
+    parts += [f"half-from={target.half_from}"] if target.half_from else []
     sizes = f"vector={target.vector_bits}x{target.vector_registers} threads={target.threads}"
     return " ".join([*(part for part in parts if part), sizes])
 

@@ -40,6 +40,7 @@ class Target:
                bf16: weights and what is multiplied with them rounded to bfloat16, sums in single precision; fp16: what the model has
                in half is computed in half; fp32, or "": all in single precision.
     single: regular expression of ONNX nodes: what they read and compute is stored in single precision, other values in half; "" is none.
+    half_from: products that a kernel has at least whose sums are in half, where precision fp16 asks for such sums.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Target:
     images: bool = False
     precision: Precision = ""
     single: str = ""
+    half_from: int = 0
 
     @property
     def rounding(self) -> float:
@@ -190,9 +192,26 @@ def with_single(target: Target, pattern: str) -> Target:
     return replace(target, single=pattern)
 
 
-def choosing(target: Target, precision: str | None, winograd: str | None, threads: int = 1, single: str | None = None) -> Target:
+def with_half_from(target: Target, products: int) -> Target:
+    """`target` with sums in half in kernels of so many products at least. Raises OptionError where no sums are in half."""
+    if not target.images or target.precision != "fp16":
+        raise OptionError(f"the target {target.name} adds up nothing in half", "--half-from", "choose qcom with --precision fp16")
+    if products < 0:
+        raise OptionError(f"{products} is no number of products", "--half-from", "choose 0 or more")
+    return replace(target, half_from=products)
+
+
+def choosing(
+    target: Target,
+    precision: str | None,
+    winograd: str | None,
+    threads: int = 1,
+    single: str | None = None,
+    half_from: int | None = None,
+) -> Target:
     """`target` with what the user chose; None leaves it as it is. Raises OptionError."""
     precise = target if precision is None else with_precision(target, precision)
     precise = precise if single is None else with_single(precise, single)
+    precise = precise if half_from is None else with_half_from(precise, half_from)
     tiled = precise if winograd is None else with_winograd(precise, winograd)
     return tiled if threads == 1 else with_threads(tiled, threads)

@@ -16,6 +16,7 @@ import tgc
 from tgc.cli.arguments import State
 from tgc.cli.bench import bench
 from tgc.cli.build import compile_command
+from tgc.cli.halves import halves
 from tgc.cli.inspect import inspect
 from tgc.cli.jobs import build_job, job, store
 from tgc.cli.listings import ops, passes, targets
@@ -44,7 +45,7 @@ def group(state: State, debug: bool) -> None:
     state.debug = state.debug or debug
 
 
-for command in (compile_command, run, verify, bench, tune, opt, reduce, inspect, job, build_job, store, ops, passes, targets):
+for command in (compile_command, run, verify, halves, bench, tune, opt, reduce, inspect, job, build_job, store, ops, passes, targets):
     group.add_command(command)
 
 

@@ -116,7 +116,7 @@ def pinning(command: Command) -> Command:
 
 
 def compiling(command: Command) -> Command:
-    """--target, --dim, --shape, --const, --name, --weights, --precision, --single, --winograd, --threads."""
+    """--target, --dim, --shape, --const, --name, --weights, --precision, --single, --half-from, --winograd, --threads."""
     names = ", ".join(target.name for target in TARGETS)
     return _with(
         click.option("--target", default="cpu", show_default=True, metavar="TARGET", help=f"What to compile for: {names}."),
@@ -132,6 +132,9 @@ def compiling(command: Command) -> Command:
         click.option("--single", metavar="REGEX",
                      help="qcom: store in single precision what ONNX nodes whose whole names match read and compute, "
                      "where half is not enough."),
+        click.option("--half-from", type=click.IntRange(min=0), metavar="PRODUCTS",
+                     help="qcom with --precision fp16: sum in half in kernels of at least so many products, "
+                     "and in single precision in those that gain less by it."),
         click.option("--winograd", type=click.Choice(WINOGRAD),
                      help="Tiles of 2x2 or 4x4 for convolutions of 3x3: fewer products, sums rounded otherwise. "
                      "Default: auto on CPUs and qcom."),

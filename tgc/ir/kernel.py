@@ -87,13 +87,15 @@ class Parameter:
 class Kernel:
     """A loop nest over its parameters. No element that it writes through one of them is reached through another.
 
-    The name is a C identifier. `origins` are the ONNX nodes that it computes, in the model's order.
+    The name is a C identifier. `origins` are the ONNX nodes that it computes, in the model's order. half_sums: whether its sums of
+    products may be of halves, once what they are made of is stored in half.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     body: Statement
     origins: tuple[str, ...] = ()
+    half_sums: bool = False
 
 
 def shared_loop(body: Statement) -> For | None:

@@ -41,7 +41,8 @@ def print_kernel(kernel: Kernel) -> str:
     """The text form of `kernel`."""
     parameters = ", ".join(_write_parameter(parameter) for parameter in kernel.parameters)
     origins = f" from [{', '.join(map(quote, kernel.origins))}]" if kernel.origins else ""
-    lines = [f"kernel {kernel.name}({parameters}){origins} {{", *_indented(_body(kernel.body)), "}"]
+    halves = " halves" if kernel.half_sums else ""
+    lines = [f"kernel {kernel.name}({parameters}){origins}{halves} {{", *_indented(_body(kernel.body)), "}"]
     return "\n".join(lines) + "\n"
 
 
@@ -103,11 +104,12 @@ def parse_kernel(text: str) -> Kernel:
     name = cursor.take("name")
     parameters = _parse_parameters(cursor)
     origins = _parse_origins(cursor) if cursor.accept("from") else ()
+    halves = cursor.accept("halves")
     body = _parse_body(cursor, {parameter.buffer.name: parameter.buffer for parameter in parameters})
     cursor.skip_newlines()
     if cursor.next.kind != "end":
         cursor.fail(f"unexpected {cursor.next.text!r}")
-    kernel = Kernel(name, parameters, body, origins)
+    kernel = Kernel(name, parameters, body, origins, halves)
     try:
         verify_kernel(kernel)
     except InvalidIrError as error:

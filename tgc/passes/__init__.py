@@ -25,6 +25,7 @@ from tgc.passes.centre import centre
 from tgc.passes.check import check_bounds, check_graph, check_program
 from tgc.passes.encode import encode
 from tgc.passes.fold import fold
+from tgc.passes.half_sums import marked
 from tgc.passes.heuristic import scheduler_for
 from tgc.passes.images import images
 from tgc.passes.interface import split
@@ -211,7 +212,7 @@ def compile_graph(
 def program_of(graph: Graph, target: Target, interface: Interface = PLAIN, scheduler: Scheduler | None = None) -> Program:
     """The program that computes `graph` as it is: partitioned, laid out, and assembled of scheduled loop nests."""
     parts = [(name, laid_out(part, target)) for name, part in split(graph, interface)]
-    program = assemble(parts, graph, interface, polisher_for(target), scheduler or scheduler_for(target))
+    program = assemble(parts, graph, interface, polisher_for(target), marked(scheduler or scheduler_for(target), target))
     return keep_halos(program) if target.lanes and not target.images else program
 
 

@@ -35,6 +35,7 @@ from tgc.ir.work import operations
 from tgc.passes.adreno import AROUND, HALF_RATE, ITEMS, MOST_ROWS, RATE, READ, STORED, TEXELS, Operand, Problem, best_tile
 from tgc.passes.contractions import is_contraction
 from tgc.passes.grid import WAVE, Group, launched_items
+from tgc.passes.half_sums import sums_in_half
 from tgc.passes.lower import lower
 from tgc.passes.nest import Access, accesses, chain, iterations, strides_in
 from tgc.passes.products import constant_of
@@ -289,7 +290,7 @@ def _shape(body: Statement, found: Nested, vector: For, target: Target) -> _Shap
     around = [access for access in accesses(body) if not access.store and access not in accesses(found.channels)]
     beside = [access for access in around if any(strides.of(access, side.loop.var) != 0 for side in sides)]
     channels = found.channels.extent // TEXEL
-    vectors, half = vector.extent // TEXEL, target.precision == "fp16"
+    vectors, half = vector.extent // TEXEL, sums_in_half(body, target)
     steps = iterations(found.window)
     return _Shape(tuple(sides), others, channels, vectors, steps, after, work, len(beside), half, target.processors)
 

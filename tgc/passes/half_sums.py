@@ -6,12 +6,15 @@ A register that is only multiplied in such sums (what is computed ahead of one) 
 Adreno multiplies and adds halves twice as fast, in half of the registers. Each of the n additions may be wrong by 1 / 2048 of the sum
 (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2); errors of both signs leave about the root of n of
 that. Sums longer than MOST_SUMMED stay in single precision, and so does all that comes after a sum.
+
+What it saves grows with the products of a kernel, and what it adds to the error of a network hardly does: a target may ask for it in
+large kernels alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tgc.ir import ops
@@ -19,8 +22,57 @@ from tgc.ir.dtypes import F16, F32
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, cast, children
 from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, Alloc, Block, For, If, Kernel, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
+from tgc.passes.assemble import Scheduler
+from tgc.passes.schedule.apply import Scheduled
+from tgc.targets import Target
 
 MOST_SUMMED = 2048
+
+
+def marked(scheduler: Scheduler, target: Target) -> Scheduler:
+    """`scheduler`, whose kernels then say whether `target` wants their sums in half."""
+
+    def schedule(kernel: Kernel, constants: frozenset[str]) -> Scheduled:
+        scheduled = scheduler(kernel, constants)
+        return replace(scheduled, kernel=replace(scheduled.kernel, half_sums=sums_in_half(kernel.body, target)))
+
+    return schedule
+
+
+def sums_in_half(body: Statement, target: Target) -> bool:
+    """Whether `target` wants the sums of a kernel with this loop nest, before it is scheduled, in half."""
+    return target.precision == "fp16" and (target.half_from == 0 or products(body) >= target.half_from)
+
+
+def products(body: Statement) -> int:
+    """The products that are added up in registers, all together, but for sums that are themselves multiplied in such sums."""
+    return _products(body, _multiplied([part for part in statements(body) if isinstance(part, Store) and part.buffer.space == "register"]))
+
+
+def _multiplied(stores: Sequence[Store]) -> frozenset[Buffer]:
+    """The registers that products which `stores` add up are made of."""
+    found: set[Buffer] = set()
+    while True:
+        read = {store: _product(store) if store.buffer not in found else store.value for store in stores}
+        more = {buffer for store, value in read.items() if value is not None for buffer in _loaded(value) if buffer != store.buffer}
+        more = {buffer for buffer in more if buffer.space == "register"}
+        if more <= found:
+            return frozenset(found)
+        found |= more
+
+
+def _products(statement: Statement, left_out: frozenset[Buffer]) -> int:
+    match statement:
+        case Block(body):
+            return sum(_products(part, left_out) for part in body)
+        case For(_, extent, body):
+            return extent * _products(body, left_out)
+        case If(_, body):
+            return _products(body, left_out)
+        case Store(buffer, index, _) if buffer.space == "register" and buffer not in left_out:
+            return index.lanes if _product(statement) is not None else 0
+        case _:
+            return 0
 
 
 def in_halves(kernel: Kernel) -> Kernel:

@@ -27,6 +27,7 @@ from tgc.passes.choices import Cases, cases, written_out
 from tgc.passes.decisions import Decisions
 from tgc.passes.divide import divide
 from tgc.passes.grid import Group, bind_to_grid, bind_to_groups
+from tgc.passes.half_sums import sums_in_half
 from tgc.passes.nest import (
     Access,
     Accumulation,
@@ -92,6 +93,7 @@ class _Planner:
         self.state = state
         self.constants = constants
         self.target = target
+        self.halves = sums_in_half(state.body, target)
         self.decisions = decisions
         self.alone = len(parts(state.body)) == 1
         self.shared = ""
@@ -107,7 +109,7 @@ class _Planner:
 
     def groups(self) -> Schedule:
         """The last steps: loops become work-groups of work-items, some of which share their sums where that was planned."""
-        bound = bind_to_groups(self.body, self.group or group_of(self.tile, self.target.precision == "fp16"))
+        bound = bind_to_groups(self.body, self.group or group_of(self.tile, self.halves))
         return (*bound, Share(self.shared, self.tile.parts)) if self.shared else bound
 
     def nest(self, name: str) -> None:
@@ -121,7 +123,7 @@ class _Planner:
                 self.pointwise(loops, inner)
             return
         if self.target.images and self.alone and (planned := plan_ahead(self.body, self.constants, self.target)):
-            self.group = carry_out(planned, self.do, self.pack, half=self.target.precision == "fp16")
+            self.group = carry_out(planned, self.do, self.pack, half=self.halves)
             return
         found = accumulation(inner)
         vector = self.contiguous(loops, inner)
@@ -257,7 +259,7 @@ class _Planner:
                 self.do(Unroll(name))
 
     def texture_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For) -> tuple[For | None, Tile]:
-        halves = self.target.precision == "fp16" and blocked(self.body, found, vector)
+        halves = self.halves and blocked(self.body, found, vector)
         rows, self.tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors, self.alone)
         return rows, self.tile
 

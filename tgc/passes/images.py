@@ -41,7 +41,7 @@ def images(program: Program, target: Target) -> Program:
     """`program` with half storage, where the target's precision asks for it, and with images where they can be read."""
     narrow = frozenset[str]() if target.precision == "fp32" else _narrowed(program, target)
     storages = {s.name: replace(s, dtype=F16) if s.name in narrow else s for s in program.storages}
-    state = _State(program, storages, target.precision == "fp16")
+    state = _State(program, storages)
     halos = kept_halos(replace(program, storages=tuple(storages.values())))
     steps = [tuple(state.step(step) for step in without_halos(entry.steps, halos)) for entry in program.entry_points]
     entries = tuple(replace(entry, steps=own) for entry, own in zip(program.entries, steps, strict=False))
@@ -51,15 +51,20 @@ def images(program: Program, target: Target) -> Program:
 
 
 def _narrowed(program: Program, target: Target) -> frozenset[str]:
-    """The storages that become half; not states, small constants and what a node that the user named reads or makes."""
-    kept, single = {state.storage for state in program.states}, MOST_SINGLE if target.precision == "mixed" else 0
+    """What becomes half: not states, small constants but for sums in half, nor what a node that the user named reads or makes."""
+    kept, multiplied = {state.storage for state in program.states}, set[str]()
     for call in program.calls:
         named = target.single and any(re.fullmatch(target.single, origin) for origin in call.origins)
-        for parameter, argument in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
+        kernel = program.kernel(call.kernel)
+        if kernel.half_sums:
+            multiplied |= {argument.storage for argument in call.arguments}
+        for parameter, argument in zip(kernel.parameters, call.arguments, strict=True):
             if parameter.access == "readwrite" or named:
                 kept.add(argument.storage)
     fit = (s for s in program.storages if s.dtype == F32 and s.role in ("arena", "weight") and s.name not in kept)
-    return frozenset(s.name for s in fit if s.role == "arena" or (s.size > single and _fits(_data(program, s))))
+    return frozenset(
+        s.name for s in fit if s.role == "arena" or ((s.size > MOST_SINGLE or s.name in multiplied) and _fits(_data(program, s)))
+    )
 
 
 def _data(program: Program, storage: Storage) -> npt.NDArray[np.generic]:
@@ -77,7 +82,6 @@ class _State:
 
     program: Program
     storages: Mapping[str, Storage]
-    halves: bool = False
     made: dict[tuple[str, tuple[Form, ...]], Kernel] = field(default_factory=dict)
     whole: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ class _State:
         if key not in self.made:
             others = sum(1 for known, _ in self.made if known == name)
             changed = _changed(kernel, forms, f"{name}_{others}" if others else name)
-            self.made[key] = keep_loops(in_halves(changed) if self.halves else changed)
+            self.made[key] = keep_loops(in_halves(changed) if kernel.half_sums else changed)
         return self.made[key].name
 
     def form(self, kernel: Kernel, parameter: Parameter, argument: Argument) -> Form:
@@ -145,7 +149,7 @@ def _changed(kernel: Kernel, forms: tuple[Form, ...], name: str) -> Kernel:
             case _:
                 return statement
 
-    return replace(kernel, name=name, parameters=parameters, body=changed(kernel.body))
+    return replace(kernel, name=name, parameters=parameters, body=changed(kernel.body), half_sums=False)
 
 
 def _placed(program: Program, before: Program, halos: Mapping[str, Signature]) -> Program:
