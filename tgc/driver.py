@@ -84,18 +84,18 @@ def compile(
     with clock.step("passes"):
         program = _locked((graph, chosen), lock, scheduler, interface=interface, check=check_passes, observe=clock.lap(observe))
     if selftest:
-        with clock.step("selftest"):
-            options = _with_golden(options, graph, program, chosen)
+        options = _with_golden(options, graph, program, chosen, clock)
     with clock.step("emit"):
         made = Artifact(program.name, chosen, emit(program, chosen, options), program, graph, passes=tuple(clock.laps))
     return _written(replace(made, seconds=tuple(clock.times)), output)
 
 
-def _with_golden(options: EmitOptions, graph: Graph, program: Program, target: Target) -> EmitOptions:
+def _with_golden(options: EmitOptions, graph: Graph, program: Program, target: Target, clock: _Clock) -> EmitOptions:
     """`options` with what the interpreter computes now, for a self-test."""
     from tgc.backends.golden import record
 
-    return replace(options, golden=record(graph, program, rounding=target.rounding))
+    with clock.step("selftest"):
+        return replace(options, golden=record(graph, program, rounding=target.rounding))
 
 
 def _require_single(program: Program, target: Target) -> Program:

@@ -68,6 +68,8 @@ def _print(tried: list[Trial], fitting: list[Trial], within: float) -> None:
     print_table(("half-from", "products in half", "error", ""), rows, right=(0, 1, 2))
     if not fitting:
         click.echo(f"no sums can be in half: even without them the error is above {within:g}; see --single")
+    elif not fitting[-1].half_from:
+        click.echo("--precision fp16: all sums can be in half")
     elif fitting[-1].share:
         click.echo(f"--precision fp16 --half-from {fitting[-1].half_from}")
     else:

@@ -164,12 +164,16 @@ def best_tile(problem: Problem) -> tuple[Tile, float]:
 def choose_tile(
     body: Statement, loops: tuple[For, ...], found: Accumulation, vector: For, half: bool, processors: int, alone: bool = False
 ) -> tuple[For | None, Tile]:
-    """The loop whose iterations are a tile's rows, if any, and the tile. alone: the nest is all that the kernel does."""
+    """The loop whose iterations are a tile's rows, if any, and the tile.
+
+    half: sums may be of halves, which those over texels are then. alone: the nest is all that the kernel does.
+    """
     strides = strides_in(body)
     loads = accesses(found.update)
     count = -(-vector.extent // TEXEL)
     steps, block = iterations(found.loops), unrolled(body, found, vector)
-    shared = found.loops[-1].extent // TEXEL if alone and blocked(body, found, vector) else 1
+    together = blocked(body, found, vector)
+    shared = found.loops[-1].extent // TEXEL if alone and together else 1
     choices: list[tuple[float, For | None, Tile]] = []
     for loop in (*reversed(loops), None):
         alone = loop is not None and all(strides.of(access, loop.var) != 0 for access in loads) and not shares(body, loop, found)
@@ -179,7 +183,7 @@ def choose_tile(
         extent = 1 if loop is None else loop.extent
         others = iterations(loops) // (extent * vector.extent)
         after = sum(1 for access in _around(body, found) if loop is not None and strides.of(access, loop.var) != 0)
-        problem = Problem(extent, count, others, steps, block, operands, half, processors, after, shared)
+        problem = Problem(extent, count, others, steps, block, operands, half and together, processors, after, shared)
         tile, time = best_tile(problem)
         choices.append((time, loop, tile))
     time, loop, tile = min(choices, key=lambda choice: choice[0])

@@ -155,8 +155,7 @@ class _Planner:
         return power_of_two(min(self.target.vector_lanes(widest(statement)), extent))
 
     def pointwise(self, loops: tuple[For, ...], store: Store) -> None:
-        selected = cases(loops, store)
-        if selected:
+        if selected := cases(loops, store):
             self.chosen(loops, selected, store)
             return
         last = loops[-1]
@@ -259,8 +258,7 @@ class _Planner:
                 self.do(Unroll(name))
 
     def texture_tile(self, loops: tuple[For, ...], found: Accumulation, vector: For) -> tuple[For | None, Tile]:
-        halves = self.halves and blocked(self.body, found, vector)
-        rows, self.tile = choose_texture_tile(self.body, loops, found, vector, halves, self.target.processors, self.alone)
+        rows, self.tile = choose_texture_tile(self.body, loops, found, vector, self.halves, self.target.processors, self.alone)
         return rows, self.tile
 
     def in_texels(self, found: Accumulation, vector: For, tile: Tile) -> Accumulation:
