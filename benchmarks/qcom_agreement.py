@@ -42,11 +42,19 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "qcom_agreement.json"
 TABLE = HERE.parent / "docs" / "qcom.md"
 MARK = "<!-- benchmarks/qcom_agreement.py -->"
-LIMITS = {"half storage alone": float("inf"), "mixed": 1e-2, "fp32": 1e-4, "fp16": 3e-2}
+LIMITS = {"half storage alone": float("inf"), "mixed": 1e-2, "fp32": 1e-4, "fp16": 3e-2, qcom_models.LARGE: 1e-2}
 HALVES = {"squeezenet_fp16"}
 IN_SINGLE = ("half storage alone", "fp32")
 STORAGE = ("half storage alone", "ONNX Runtime")
-COLUMNS = [STORAGE, ("mixed", "PoCL"), ("mixed", "rusticl"), ("fp32", "PoCL"), ("fp32", "rusticl"), ("fp16", "PoCL")]
+COLUMNS = [
+    STORAGE,
+    ("mixed", "PoCL"),
+    ("mixed", "rusticl"),
+    ("fp32", "PoCL"),
+    ("fp32", "rusticl"),
+    ("fp16", "PoCL"),
+    (qcom_models.LARGE, "PoCL"),
+]
 Array = npt.NDArray[Any]
 Results = dict[str, dict[str, float | str]]
 
@@ -62,7 +70,7 @@ def error(entry: models.Entry, model: Path, precision: str) -> float:
     from tgc.verify import Tolerance, cases, verify
 
     name = re.sub(r"\W", "_", entry.name)
-    artifact = driver.compile(model, "qcom", shapes=entry.shapes, name=name, precision=precision)
+    artifact = driver.compile(model, "qcom", shapes=entry.shapes, name=name, **qcom_models.options_for(entry.name, precision))
     found = cases(model, artifact.graph, "onnxruntime", ranges=entry.ranges)
     if entry.name in HALVES:
         found = [replace(case, expected=single(model, case)) for case in found]
@@ -141,7 +149,8 @@ def sweep(options: argparse.Namespace) -> int:
     drivers, precisions, bad = options.drivers.split(","), options.precisions.split(","), 0
     for entry, path in qcom_models.files(options.only):
         row = results[entry.name] = {}
-        for precision, driver in (column for column in COLUMNS if column[0] in precisions and column[1] in drivers):
+        asked = qcom_models.precisions_of(entry.name, precisions)
+        for precision, driver in (column for column in COLUMNS if column[0] in asked and column[1] in drivers):
             found = row[f"{precision}, {driver}"] = attempt(entry, path, (precision, driver), options)
             bad += isinstance(found, str) or not found <= LIMITS[precision]
             print(f"{entry.name} {precision} {driver}: {found}", file=sys.stderr, flush=True)

@@ -3,9 +3,10 @@
 
     python benchmarks/qcom_breakdown.py [--only REGEX] [--cost ../shared/adreno/ir3cost]
 
-Compiles the models of benchmarks/qcom_models.py that REGEX matches in full for qcom, in both precisions of half storage, and prints
-milliseconds for each, as `ir3cost` models them: instructions of each kind over the rate of their kernel's waves; where a launch takes
-longer than its instructions, for texture reads, the difference; launches. docs/qcom.md shows one model's.
+Compiles the models of benchmarks/qcom_models.py that REGEX matches in full for qcom, in both precisions of half storage and, where not all
+sums may be in half, with those of large kernels in half. Prints milliseconds for each, as `ir3cost` models them: instructions of each kind
+over the rate of their kernel's waves; where a launch takes longer than its instructions, for texture reads, the difference; launches.
+docs/qcom.md shows some.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def main() -> int:
     columns = [*KINDS, "waiting", "rest", "waiting for texture reads", "launches"]
     print(f"| | {' | '.join(columns)} | all |\n|---|{'--:|' * (len(columns) + 1)}")
     for entry, path in qcom_models.files(arguments.only, entries=qcom_models.WITH_PUBLISHED):
-        for precision in PRECISIONS:
-            found = breakdown(arguments.cost, ours(path, precision))
+        for precision in qcom_models.precisions_of(entry.name, (*PRECISIONS, qcom_models.LARGE)):
+            found = breakdown(arguments.cost, ours(path, qcom_models.options_for(entry.name, precision)))
             cells = " | ".join(f"{found[column]:.2f}" for column in columns)
             print(f"| {entry.name}, {precision} | {cells} | {sum(found.values()):.2f} |", flush=True)
     return 0

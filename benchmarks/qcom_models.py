@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import models
@@ -17,6 +17,19 @@ _NAMES = (
 ENTRIES = (*models.SUPERCOMBO, models.TWO_TOWERS, *(next(e for e in models.CATALOG if e.name == name) for name in _NAMES))
 WITH_PUBLISHED = (*ENTRIES, *(e for e in models.LIGHT if e.name == "light_resnet50"))
 """ResNet-50 too, whose time on the chip others have published."""
+LARGE = "fp16 in large kernels"
+HALF_FROM = {"supercombo": 8_000_000, "supercombo_two_towers": 8_000_000}
+"""What `tgc halves MODEL --target qcom` finds for the models whose error is above its 1e-2 where all sums are in half."""
+
+
+def options_for(name: str, precision: str) -> dict[str, str | int]:
+    """Options of `tgc.compile` for the model called `name`, in a precision of the target or in LARGE: sums in half from HALF_FROM on."""
+    return {"precision": "fp16", "half_from": HALF_FROM[name]} if precision == LARGE else {"precision": precision}
+
+
+def precisions_of(name: str, among: Sequence[str]) -> list[str]:
+    """Those of `among` that there is something to say of: LARGE only where not all sums can be in half."""
+    return [precision for precision in among if precision != LARGE or name in HALF_FROM]
 
 
 def files(
