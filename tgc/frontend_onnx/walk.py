@@ -18,10 +18,11 @@ from tgc.frontend_onnx.control import CONTROL, Control, lower_control
 from tgc.frontend_onnx.dimensions import Declared
 from tgc.frontend_onnx.folding import Folder
 from tgc.frontend_onnx.functions import Key, arguments_of, key_of, opsets_of, schema_body
-from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters
+from tgc.frontend_onnx.registry import Lowering, Registry, normal_domain, parameters, schema_of
 from tgc.frontend_onnx.structure import ordered_nodes, origin_of, reads
 from tgc.frontend_onnx.structured import Call, Text, Value, is_structured, lower_structured, lower_text, tensors
 from tgc.frontend_onnx.tensors import tensor_array
+from tgc.frontend_onnx.type_variables import require_one_type
 from tgc.frontend_onnx.unsupported import Problem, operator
 from tgc.ir.dtypes import DType
 from tgc.ir.graph import Node, Shape
@@ -156,6 +157,7 @@ def _call_lowering(
     b.site = Site(place, node.op_type, opset, tuple(node.input), tuple(node.output))
     b.values = inputs
     b.graph.origin = place
+    require_one_type(schema_of(normal_domain(node.domain), node.op_type, opset), inputs, b.where)
     given = attributes_of(node, frame.arguments)
     attributes = {name: attribute_value(a, importer.folder, b.where) for name, a in given.items() if name not in IGNORED_ATTRIBUTES}
     arguments = _fitting(b, lowering, inputs, attributes)
