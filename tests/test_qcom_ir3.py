@@ -29,7 +29,7 @@ import qcom_models
 TOOL = qcom_models.SHARED / "adreno" / "ir3stats"
 BASELINE = Path(__file__).parent / "baselines" / "qcom_ir3.json"
 NETWORKS = {network.__name__: network for network in (convolutions, rows, heads)}
-MODELS = [entry.name for entry in qcom_models.ENTRIES]
+MODELS = [*(entry.name for entry in qcom_models.ENTRIES), *(f"{name}, {qcom_models.LARGE}" for name in qcom_models.HALF_FROM)]
 SAMPLE = {*NETWORKS, "ultraface_rfb320"}
 KEPT = ("instr", "full", "waves", "width", "spills")
 SLACK = 1.1  # instructions, relative to the baseline
@@ -37,11 +37,12 @@ Rows = dict[str, list[int]]
 
 
 def compiled(name: str, folder: Path) -> Path | None:
-    """The artifact of the network or model called `name`, in half storage; None where its file is not there."""
+    """The artifact of the network or model called `name`, mixed or as in "MODEL, PRECISION"; None where its file is not there."""
     if name in NETWORKS:
         return written(compile_graph(NETWORKS[name](), target_of("mixed")), folder)
-    for entry, path in qcom_models.files(name.replace(".", r"\.")):
-        tgc.compile(path, "qcom", folder, shapes=entry.shapes)
+    model, _, precision = name.partition(", ")
+    for entry, path in qcom_models.files(model.replace(".", r"\.")):
+        tgc.compile(path, "qcom", folder, shapes=entry.shapes, **qcom_models.options_for(model, precision or "mixed"))
         return folder
     return None
 
