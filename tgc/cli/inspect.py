@@ -10,6 +10,7 @@ import click
 
 from tgc.cli.arguments import compiling, json_option, lock_option, positive
 from tgc.cli.build import build
+from tgc.cli.machine_code import print_machine_code
 from tgc.cli.output import duration, print_json, print_table, progress, size
 from tgc.errors import OptionError
 from tgc.whole_file import write_whole
@@ -24,14 +25,23 @@ if TYPE_CHECKING:
 @compiling
 @lock_option
 @click.option("--launches", is_flag=True, help="Of an OpenCL artifact: the launches of a frame as JSON, each with its kernel's text.")
+@click.option("--ir3", is_flag=True, help="For qcom: what Mesa's compiler for Adreno, where there is one, makes of each kernel.")
+@click.option(
+    "--mesa",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default="/",
+    show_default=True,
+    metavar="FOLDER",
+    help="The root of the system that Mesa is in, for --ir3.",
+)
 @click.option("--measure", is_flag=True, help="Of a model: also time each kernel alone, here, and measure the roofline.")
 @click.option("--peak", type=float, callback=positive, metavar="GFLOPS", help="The roofline's arithmetic [default: assumed, or measured].")
 @click.option("--bandwidth", type=float, callback=positive, metavar="GB/S", help="The roofline's memory [default: assumed, or measured].")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as one self-contained page.")
 @json_option
 def inspect(
-    subject: Path, launches: bool, measure: bool, peak: float | None, bandwidth: float | None, page: Path | None, as_json: bool,
-    **flags: Any,
+    subject: Path, launches: bool, ir3: bool, mesa: Path, measure: bool, peak: float | None, bandwidth: float | None, page: Path | None,
+    as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Look into an ONNX MODEL as tgc compiles it, or into an ARTIFACT, a compiled model's folder.
 
@@ -46,6 +56,9 @@ def inspect(
         from tgc.run.launches import frame
 
         print_json(frame(subject))
+        return
+    if ir3:
+        print_machine_code(subject, mesa, as_json, flags)
         return
     report = _report(subject, measure, (peak and peak * 1e9, bandwidth and bandwidth * 1e9), flags)
     if page is not None:
