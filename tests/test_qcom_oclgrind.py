@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 from small_networks import Net
 from test_backend_opencl import device
 from test_qcom import convolutions, inputs_of, rows, target_of, two_cameras
+from test_qcom_ahead import FITTING
+from test_segments import two_vectors
 
 import tgc
 from tgc.backends.options import EmitOptions
@@ -73,7 +75,12 @@ def oclgrind(folder: Path, inputs: dict[str, np.ndarray], *, halves_as_floats: b
     return [line for line in (done.stdout + done.stderr).splitlines() if any(word in line for word in FOUND)]
 
 
-NETWORKS = (convolutions, rows, heads, riding, two_cameras)
+def projection() -> Graph:
+    """A depthwise convolution that the projection after it computes, in tiles that do not divide the image."""
+    return FITTING["rows left over"]
+
+
+NETWORKS = (convolutions, rows, heads, two_vectors, riding, two_cameras, projection)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)

@@ -15,7 +15,8 @@
 
 Besides these there is `barrier`. A loop's kind is left out where it is serial, a parameter's space where it is global. The body
 of a `for`, `if` or kernel with one statement is that statement, with any other number a Block; braces of their own are a
-Block. `$0 = ...` before a statement is an abbreviation that this statement uses.
+Block. `halves` before a kernel's body says that its sums of products may be of halves. `$0 = ...` before a statement is an
+abbreviation that this statement uses.
 """
 
 from __future__ import annotations
