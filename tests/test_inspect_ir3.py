@@ -98,3 +98,9 @@ def test_the_numbers_are_those_of_the_baseline(tmp_path: Path, capsys: pytest.Ca
 def test_what_does_not_build_is_an_error() -> None:
     with pytest.raises(OptionError, match="does not do it"):
         machine_code(find_mesa(ROOT), "630", "__kernel void k(", "", ["k"])
+
+
+def test_a_loader_that_cannot_be_run_is_an_error(tmp_path: Path) -> None:
+    mesa = find_mesa(unpacked(tmp_path, SHIM, LOADER, RUSTICL, "ld-linux-x86-64.so.2"))
+    with pytest.raises(OptionError, match="cannot be run"):
+        machine_code(mesa, "630", "", "", ["k"])

@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 def halves(model: Path, within: float, count: int, device: str, sizes: Any, seed: int, ranges: Any, as_json: bool, **flags: Any) -> int:
     """Find how many of MODEL's sums can be in half: the --half-from that keeps its error within a limit.
 
-    It is compared with ONNX Runtime, or the ONNX reference, in single precision. Recorded test data beside the model counts as an input.
+    It is compared with ONNX Runtime, or the ONNX reference, in single precision, or with recorded test data that is beside the model.
 
     \b
     Example:
       tgc halves model.onnx --target qcom --within 5e-3
       tgc compile model.onnx --target qcom --precision fp16 --half-from 8000000
     """
-    from tgc.run.device import parse
+    from tgc.frontend_onnx.recorded import recordings
+    from tgc.run.device import parse, require_sendable
     from tgc.verify import cases
     from tgc.verify.halves import find
 
@@ -48,13 +49,16 @@ def halves(model: Path, within: float, count: int, device: str, sizes: Any, seed
         raise OptionError("precision and --half-from are what is looked for", "--precision", "leave them out")
     flags["precision"] = "fp16"
 
+    where, draws = parse(device), 1 if recordings(model) else count
+
     def known(artifact: Artifact) -> list[Case]:
-        draws = [cases(model, artifact.graph, "auto", seed + n, mapping(ranges, "--range"), mapping(sizes, "--size")) for n in range(count)]
-        return draws[0] if draws[0][0].source.startswith("test_data") else [case for draw in draws for case in draw]
+        require_sendable(artifact.target, where)
+        given = mapping(ranges, "--range"), mapping(sizes, "--size")
+        return [case for n in range(draws) for case in cases(model, artifact.graph, "auto", seed + n, *given)]
 
     with progress(f"comparing {model.name}") as watch:
         compiled = partial(build, model, **{key: value for key, value in flags.items() if key != "half_from"})
-        tried = find(compiled, known, within, parse(device), lambda trial: watch(f"{trial.share:.0%} in half: {trial.error:.2g}"))
+        tried = find(compiled, known, within, where, lambda trial: watch(f"{trial.share:.0%} in half: {trial.error:.2g}"))
     fitting = [trial for trial in tried if trial.error <= within]
     if as_json:
         print_json({"within": within, "found": fitting[-1].half_from if fitting else None, "tried": [asdict(trial) for trial in tried]})

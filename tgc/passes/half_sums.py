@@ -41,7 +41,7 @@ def marked(scheduler: Scheduler, target: Target) -> Scheduler:
 
 def sums_in_half(body: Statement, target: Target) -> bool:
     """Whether `target` wants the sums of a kernel with this loop nest, before it is scheduled, in half."""
-    return target.precision == "fp16" and (target.half_from == 0 or products(body) >= target.half_from)
+    return target.images and target.precision == "fp16" and (target.half_from == 0 or products(body) >= target.half_from)
 
 
 def products(body: Statement) -> int:

@@ -124,9 +124,12 @@ def _run(mesa: Mesa, gpu: str, folder: Path, options: str, kernels: Sequence[str
     }  # fmt: skip
     whole = f"{options} -I {mesa.headers}" if mesa.headers else options
     command = [*mesa.command, "-I", "-S", ir3_driver.__file__, str(mesa.library), str(folder / "kernels.cl"), whole, *kernels]
-    done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OptionError(f"Mesa's compiler for Adreno cannot be run: {error}", "--ir3", HINT) from error
     if done.returncode:
         said = (done.stdout.strip() or done.stderr.strip()).splitlines() or [f"exit status {done.returncode}"]
         raise OptionError(f"Mesa's compiler for Adreno does not do it: {said[-1][:400]}", "--ir3", HINT)
