@@ -169,6 +169,7 @@ def test_the_command_chooses_the_precision_itself(model, capsys, flags):
     assert "are what is looked for" in capsys.readouterr().err
 
 
-def test_the_command_needs_a_target_with_sums_in_half(model, capsys):
-    assert invoke(["halves", str(model), "--target", "cpu"]) == 1
-    assert "has no precision 'fp16'" in capsys.readouterr().err
+@pytest.mark.parametrize("target", ["cpu", "opencl", "x86-64-v4-fp16"])
+def test_the_command_needs_a_target_with_sums_in_half(model, capsys, target):
+    assert invoke(["halves", str(model), "--target", target]) == 1
+    assert f"the target {target} has no sums in half" in capsys.readouterr().err

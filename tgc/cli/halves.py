@@ -42,9 +42,12 @@ def halves(model: Path, within: float, count: int, device: str, sizes: Any, seed
     """
     from tgc.frontend_onnx.recorded import recordings
     from tgc.run.device import parse, require_sendable
+    from tgc.targets import find as find_target
     from tgc.verify import cases
     from tgc.verify.halves import find
 
+    if not find_target(flags["target"]).images:
+        raise OptionError(f"the target {flags['target']} has no sums in half", "--target", "choose qcom")
     if flags["precision"] not in (None, "fp16") or flags["half_from"] is not None:
         raise OptionError("precision and --half-from are what is looked for", "--precision", "leave them out")
     flags["precision"] = "fp16"
