@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tgc.run import ir3
+
 ROOT = "/opt/adreno630"
 BATCH = 24  # kernels a run
 TRIES = 3  # the compiler works in a thread, and the last kernels of a run may be missing
@@ -76,9 +78,5 @@ def _run(ir3stats: ModuleType, batch: list[Launch]) -> dict[Key, str]:
     status, output, text = ir3stats.compile_kernels(source, key(batch[0])[2], ROOT)
     if status:
         raise RuntimeError(f"{', '.join(launch['name'] for launch in batch)} do not build: {output[-400:]}")
-    shaders: dict[str, str] = {}
-    for shader in re.sub(r"\n@@kernel \w+\n", "", text).split("NIR (final form) for CL shader")[1:]:
-        entry = re.search(r"decl_function __wrapped_(\w+) ", shader)
-        if entry and re.search(r"\d max_waves, \d double_threadsize", shader):
-            shaders[entry.group(1)] = shaders.get(entry.group(1), "") + shader
-    return {key(launch): f"\n@@kernel {launch['name']}\n{shaders[launch['name']]}" for launch in batch if launch["name"] in shaders}
+    found = ir3.shaders(re.sub(r"\n@@kernel \w+\n", "", text))
+    return {key(launch): f"\n@@kernel {launch['name']}\n{found[launch['name']]}" for launch in batch if launch["name"] in found}

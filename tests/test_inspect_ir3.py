@@ -14,7 +14,7 @@ from test_qcom_oclgrind import written
 from tgc.cli import invoke
 from tgc.errors import OptionError
 from tgc.passes import compile_graph
-from tgc.run.ir3 import LOADER, RUSTICL, SHIM, MachineCode, Mesa, find_mesa, machine_code, read_statistics
+from tgc.run.ir3 import LOADER, RUSTICL, SHIM, MachineCode, Mesa, find_mesa, machine_code, shaders, statistics
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import adreno_code
@@ -36,11 +36,11 @@ MESA: info: ; CL prog 2/1: 16 max_waves, {double} double_threadsize
 def test_what_mesa_prints_is_read(double: int, width: int) -> None:
     expected = MachineCode(30, 15, 3, 1, 16, width, 7, 8, 2, 5, 4, 2)
     text = "of Mesa's own\n" + PRINTED.format(name="a", double=double) + PRINTED.format(name="b", double=double)
-    assert read_statistics(text) == {"a": expected, "b": expected}
+    assert {name: statistics(shader) for name, shader in shaders(text).items()} == {"a": expected, "b": expected}
 
 
 def test_what_is_cut_off_is_left_out() -> None:
-    assert read_statistics(PRINTED.format(name="a", double=1).rsplit("MESA", 1)[0]) == {}
+    assert shaders(PRINTED.format(name="a", double=1).rsplit("MESA", 1)[0]) == {}
 
 
 def unpacked(root: Path, *names: str) -> Path:

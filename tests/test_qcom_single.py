@@ -15,7 +15,9 @@ from tgc.cli import invoke
 from tgc.errors import OptionError
 from tgc.ir.dtypes import F16, F32
 from tgc.ir.program import Program
+from tgc.passes.half_sums import products
 from tgc.run import load
+from tgc.tune.search import problems_of
 
 DEPTH, CHANNELS, SIZE = 6, 24, 12
 
@@ -83,3 +85,11 @@ def test_the_command_line_says_what_nodes_there_are(model, capsys):
     assert invoke(["compile", str(model), "--target", "qcom", "--single", "conv", "-o", str(model.parent / "out")]) == 1
     assert "there are c0, c1, c2 and 3 more" in " ".join(capsys.readouterr().err.split())
     assert not (model.parent / "out").exists()
+
+
+def test_a_search_knows_how_often_each_kernel_is_launched(model):
+    """Images make several kernels of one and join others; what is counted are launches of kernels as they were scheduled."""
+    _, problems = problems_of(model, "qcom", {})
+    convolutions = [problem.calls for problem in problems if products(problem.kernel.body)]
+    assert sum(convolutions) == DEPTH
+    assert len(convolutions) < DEPTH

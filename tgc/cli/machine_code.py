@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def print_machine_code(subject: Path, root: Path, as_json: bool, flags: dict[str, Any]) -> None:
     """A row for each kernel of a model or an artifact for Adreno. Raises OptionError where it is for another target, or without a Mesa."""
-    from tgc.run.ir3 import find_mesa
+    from tgc.run.ir3 import MachineCode, find_mesa
 
     mesa = find_mesa(root)
     if subject.is_dir():
@@ -29,7 +29,7 @@ def print_machine_code(subject: Path, root: Path, as_json: bool, flags: dict[str
     if as_json:
         print_json({name: {"launches": count, **asdict(code)} for name, (count, code) in rows.items()})
         return
-    names = [field.name for field in fields(next(iter(rows.values()))[1])] if rows else []
+    names = [field.name for field in fields(MachineCode)]
     cells = [(name, str(count), *(str(getattr(code, each)) for each in names)) for name, (count, code) in rows.items()]
     headings = [name.replace("_", " ") for name in names]
     print_table(("kernel", "launches", *headings), cells, right=range(1, len(names) + 2))

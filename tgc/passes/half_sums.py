@@ -14,13 +14,13 @@ large kernels alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from tgc.ir import ops
 from tgc.ir.dtypes import F16, F32
 from tgc.ir.expr import Apply, Broadcast, Buffer, Expr, Lit, Load, Ramp, cast, children
-from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, Alloc, Block, For, If, Kernel, Statement, Store
+from tgc.ir.kernel import GRID_KINDS, LANE_KINDS, Alloc, Block, For, If, Kernel, LoopKind, Statement, Store
 from tgc.ir.rewrite import expressions, rewrite, statements, walk
 from tgc.passes.assemble import Scheduler
 from tgc.passes.schedule.apply import Scheduled
@@ -46,7 +46,9 @@ def sums_in_half(body: Statement, target: Target) -> bool:
 
 def products(body: Statement) -> int:
     """The products that are added up in registers, all together, but for sums that are themselves multiplied in such sums."""
-    return _products(body, _multiplied([part for part in statements(body) if isinstance(part, Store) and part.buffer.space == "register"]))
+    runs = list(_runs(body, 1))
+    left_out = _multiplied([store for store, _ in runs])
+    return sum(count * store.index.lanes for store, count in runs if store.buffer not in left_out and _product(store) is not None)
 
 
 def _multiplied(stores: Sequence[Store]) -> frozenset[Buffer]:
@@ -59,20 +61,6 @@ def _multiplied(stores: Sequence[Store]) -> frozenset[Buffer]:
         if more <= found:
             return frozenset(found)
         found |= more
-
-
-def _products(statement: Statement, left_out: frozenset[Buffer]) -> int:
-    match statement:
-        case Block(body):
-            return sum(_products(part, left_out) for part in body)
-        case For(_, extent, body):
-            return extent * _products(body, left_out)
-        case If(_, body):
-            return _products(body, left_out)
-        case Store(buffer, index, _) if buffer.space == "register" and buffer not in left_out:
-            return index.lanes if _product(statement) is not None else 0
-        case _:
-            return 0
 
 
 def in_halves(kernel: Kernel) -> Kernel:
@@ -142,7 +130,7 @@ def _sums(body: Statement, factors: frozenset[Buffer]) -> list[Buffer]:
     for statement in statements(body):
         if isinstance(statement, Store) and statement.buffer.space == "register" and statement.buffer.dtype == F32:
             stores.setdefault(statement.buffer, []).append(statement)
-    lengths = _lengths(body, 1)
+    lengths = _lengths(body)
     known = {e.buffer: True for e in walk(*expressions(body)) if isinstance(e, Load) and e.buffer in stores and not _known(e.index)}
     found = [
         buffer for buffer, all_ in stores.items()
@@ -155,22 +143,28 @@ def _sums(body: Statement, factors: frozenset[Buffer]) -> list[Buffer]:
     return [*found, *(buffer for buffer in stores if buffer in factors)]
 
 
-def _lengths(statement: Statement, times: int) -> Counter[tuple[Buffer, Expr]]:
-    """How often each place of a register is added to."""
+def _lengths(body: Statement) -> Counter[tuple[Buffer, Expr]]:
+    """How often each place of a register is stored to by one work-item."""
     found: Counter[tuple[Buffer, Expr]] = Counter()
+    for store, count in _runs(body, 1, (*GRID_KINDS, *LANE_KINDS)):
+        found[store.buffer, store.index] += count
+    return found
+
+
+def _runs(statement: Statement, times: int, once: Collection[LoopKind] = ()) -> Iterator[tuple[Store, int]]:
+    """Every store to a register, and how often it runs if `statement` runs `times` times, loops of the kinds `once` one iteration."""
     match statement:
         case Block(body):
             for part in body:
-                found.update(_lengths(part, times))
+                yield from _runs(part, times, once)
         case For(_, extent, body, kind):
-            found.update(_lengths(body, times * (1 if kind in (*GRID_KINDS, *LANE_KINDS) else extent)))
+            yield from _runs(body, times * (1 if kind in once else extent), once)
         case If(_, body):
-            found.update(_lengths(body, times))
-        case Store(buffer, index, _) if buffer.space == "register":
-            found[buffer, index] += times
+            yield from _runs(body, times, once)
+        case Store(buffer) if buffer.space == "register":
+            yield statement, times
         case _:
             pass
-    return found
 
 
 def _known(index: Expr) -> bool:

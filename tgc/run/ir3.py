@@ -24,6 +24,7 @@ GPUS = {"qcom": "630", "qcom:a7xx": "740"}
 """By target, what the driver takes for the chip (FD_GPU_ID)."""
 
 SHIM, LOADER, RUSTICL = "libfreedreno_noop_drm_shim.so", "libOpenCL.so.1", "libRusticlOpenCL.so.1"
+INTERPRETER = "ld-linux*.so*"
 HINT = "Debian has them in mesa-drm-shim, ocl-icd-libopencl1 and mesa-opencl-icd; unpacked elsewhere (dpkg -x), name that folder"
 TRIES = 3  # the compiler works in threads of its own, and the last kernels of a run may be missing
 SECONDS = 600
@@ -71,21 +72,18 @@ class Mesa:
 def find_mesa(root: Path) -> Mesa:
     """The Mesa in the system whose root is `root`: this one, or another that is unpacked in a folder. Raises OptionError."""
     folders = [folder for folder in _folders(root) if folder.is_dir()]
-    found = {name: next((folder / name for folder in folders if (folder / name).exists()), None) for name in (SHIM, LOADER, RUSTICL)}
-    interpreter = None if root == Path("/") else next((path for folder in folders for path in sorted(folder.glob("ld-linux*.so*"))), None)
-    missing = [name for name, path in found.items() if path is None]
-    if root != Path("/") and interpreter is None:
-        missing.append("ld-linux*.so*")
-    shim, library, rusticl = found.values()
-    if missing or shim is None or library is None or rusticl is None:
+    here = root == Path("/")
+    wanted = (SHIM, LOADER, RUSTICL) if here else (SHIM, LOADER, RUSTICL, INTERPRETER)
+    found = {name: path for name in wanted for folder in reversed(folders) for path in folder.glob(name)}
+    if missing := [name for name in wanted if name not in found]:
         raise OptionError(f"there is no Mesa for Adreno in {root}: {', '.join(missing)} not found", "--mesa", HINT)
-    python = os.path.realpath(sys.executable)
+    python, shim = os.path.realpath(sys.executable), str(found[SHIM])
     headers = next(iter(sorted(root.glob("usr/lib/llvm-*/lib/clang/*/include/opencl-c-base.h"))), None)
-    if interpreter is None:
-        return Mesa((python,), {"LD_PRELOAD": str(shim)}, library, rusticl, headers and headers.parent)
+    rest = found[LOADER], found[RUSTICL], headers and headers.parent
+    if here:
+        return Mesa((python,), {"LD_PRELOAD": shim}, *rest)
     paths = ":".join(map(str, [*folders, sysconfig.get_config_var("LIBDIR"), *_folders(Path("/"))]))
-    command = (str(interpreter), "--library-path", paths, "--preload", str(shim), python)
-    return Mesa(command, {}, library, rusticl, headers and headers.parent)
+    return Mesa((str(found[INTERPRETER]), "--library-path", paths, "--preload", shim, python), {}, *rest)
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -103,10 +101,11 @@ def machine_code(mesa: Mesa, gpu: str, source: str, options: str, kernels: Seque
         (folder / "kernels.cl").write_text(source)
         (folder / "mesa.icd").write_text(f"{mesa.rusticl}\n")
         for _ in range(TRIES):
-            rest = [name for name in kernels if name not in found]
+            if not (rest := [name for name in kernels if name not in found]):
+                break
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for text in pool.map(lambda part: _run(mesa, gpu, folder, options, part), _shares(rest, os.cpu_count() or 1)):
-                    found |= {name: code for name, code in read_statistics(text).items() if name in kernels}
+                    found |= {name: statistics(shader) for name, shader in shaders(text).items() if name in kernels}
     if missing := [name for name in kernels if name not in found]:
         raise OptionError(f"Mesa's compiler prints nothing of {', '.join(missing)}", "--ir3", "another version of Mesa may")
     return {name: found[name] for name in kernels}
@@ -136,15 +135,18 @@ def _run(mesa: Mesa, gpu: str, folder: Path, options: str, kernels: Sequence[str
     return done.stderr
 
 
-def read_statistics(text: str) -> dict[str, MachineCode]:
-    """The kernels in what Mesa printed, by name. Where it compiled one several times, the last."""
-    found: dict[str, MachineCode] = {}
+def shaders(text: str) -> dict[str, str]:
+    """What Mesa printed of each kernel, by name; those that it did not get to the end of are left out."""
+    found: dict[str, str] = {}
     for shader in text.split("NIR (final form) for CL shader")[1:]:
         entry = re.search(r"decl_function __wrapped_(\w+) ", shader)
-        counts = {name: re.search(pattern, shader) for name, pattern in _COUNTS.items()}
-        if entry and all(counts.values()):
-            width = 128 if re.search(r"max_waves, [1-9]\d* double_threadsize", shader) else 64
-            spills = len(re.findall(r"\b(?:stp|ldp)\.", shader))
-            numbers = {name: int(match[1]) for name, match in counts.items() if match}
-            found[entry[1]] = MachineCode(**numbers, width=width, spills=spills)
+        if entry and re.search(r"\d max_waves, \d double_threadsize", shader):
+            found[entry[1]] = shader
     return found
+
+
+def statistics(shader: str) -> MachineCode:
+    """The numbers in what Mesa printed of a kernel."""
+    counts = {name: int(re.findall(pattern, shader)[-1]) for name, pattern in _COUNTS.items()}
+    width = 128 if re.search(r"max_waves, [1-9]\d* double_threadsize", shader) else 64
+    return MachineCode(**counts, width=width, spills=len(re.findall(r"\b(?:stp|ldp)\.", shader)))

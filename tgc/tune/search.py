@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,14 +11,10 @@ from typing import Any
 
 from tgc import driver
 from tgc.errors import OptionError
-from tgc.ir.kernel import Kernel
-from tgc.ir.program import Program, launches
 from tgc.ir.schedule import Schedule, to_json
 from tgc.ir.text import print_kernel
 from tgc.lock import Entry, Lock, describe, key_of, read_lock, steadied, write_lock
-from tgc.passes.assemble import Scheduler
-from tgc.passes.heuristic import scheduler_for
-from tgc.passes.schedule.apply import Scheduled
+from tgc.passes.recording import Recording
 from tgc.targets import Target
 from tgc.tune.candidates import Candidate, Problem, candidate, neighbours
 from tgc.tune.correlation import rank_correlation
@@ -179,28 +174,11 @@ def _require_runnable(problems: list[Problem], target: Target, evaluate: Evaluat
 
 def problems_of(model: Any, target: str | Target, options: Mapping[str, Any]) -> tuple[Target, list[Problem]]:
     """The target with all options, and the distinct kernels of `model` before they are scheduled."""
-    seen: list[tuple[Kernel, frozenset[str]]] = []
-
-    def maker(chosen: Target) -> Scheduler:
-        plain = scheduler_for(chosen)
-
-        def record(kernel: Kernel, constants: frozenset[str]) -> Scheduled:
-            seen.append((kernel, constants))
-            return plain(kernel, constants)
-
-        return record
-
-    artifact = driver.compile(model, target, scheduler=maker, **options)
-    calls = _calls(artifact.program)
-    names = [kernel.name for kernel in artifact.program.kernels]
-    made = [Problem(key_of(k, constants, artifact.target), k, constants, 1) for k, constants in seen]
-    if len(names) != len(made):
-        return artifact.target, made
-    return artifact.target, [Problem(p.key, p.kernel, p.constants, calls[name]) for p, name in zip(made, names, strict=True)]
-
-
-def _calls(program: Program) -> Counter[str]:
-    return Counter(call.kernel for entry in program.entry_points for call in launches(entry.steps))
+    recording = Recording()
+    chosen = driver.compile(model, target, scheduler=recording.scheduler, observe=recording.observe, **options).target
+    return chosen, [
+        Problem(key_of(kernel, constants, chosen), kernel, constants, calls) for kernel, constants, calls in recording.kernels()
+    ]
 
 
 def tune(
